@@ -1,0 +1,60 @@
+"""An Estimate: a Cost priced on a Device. Peak memory and seconds as ranges, what limits them, and on what it rests."""
+
+import msgspec
+
+from onecard.core.ranges import Range
+
+
+class Memory(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """Peak memory of the largest phase, in bytes.
+
+    `peak_bytes` is what the whole process takes of the device (context included), the number that must fit.
+    `allocated` and `reserved` are the peaks of torch's allocator, where the runtime has one; `parts` add up to the peak.
+    """
+
+    peak_bytes: Range
+    phase: str
+    parts: dict[str, Range]
+    host_parts: dict[str, Range] = {}
+    usable_bytes: int
+    free_bytes: int | None = None
+    host_usable_bytes: int | None = None
+    allocated: Range | None = None
+    reserved: Range | None = None
+    bases: dict[str, str] = {}
+    """basis per part"""
+
+
+class PhaseTime(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """Seconds of one repeat of a phase."""
+
+    seconds: Range
+    repeat: float = 1.0
+
+
+class Term(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """One line of `plan --explain`: the equation of a number with the user's own values."""
+
+    name: str
+    value: str
+    equation: str
+    basis: str
+    source: str = ""
+
+
+class Estimate(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """What a Plan promises."""
+
+    memory: Memory
+    time: dict[str, PhaseTime]
+    total_seconds: Range
+    rates: dict[str, Range]
+    """<phase>_<unit>_per_s"""
+    limiters: dict[str, str]
+    """per phase: compute, bandwidth, launches, link, host or dequantisation"""
+    basis: str
+    rate_bases: dict[str, str] = {}
+    calibrated_by: int = 0
+    """Records of this very device that corrected it"""
+    terms: tuple[Term, ...] = ()
+    notes: tuple[str, ...] = ()

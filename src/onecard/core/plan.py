@@ -1,0 +1,65 @@
+"""A Plan: workload, settings, device, estimate, verdict, and the trail of decisions. JSON; its id hashes its content."""
+
+import hashlib
+from typing import Any
+
+import msgspec
+
+from onecard.core.estimate import Estimate
+
+FITS, TIGHT, OFFLOAD, NO = "fits", "tight", "offload", "no"
+"""fits: even the high end of the range is below what is usable. tight: the likely value is, the high end is not.
+offload: fits with a part of the work on the host. no: nothing that was allowed to change makes it fit."""
+
+
+class Choice(msgspec.Struct, frozen=True, kw_only=True):
+    """One setting that the planner may choose, its options from least to most harm to quality or speed."""
+
+    setting: str
+    options: tuple[Any, ...]
+    harms: tuple[float, ...]
+    """harm of each option, ascending from 0; harms of different settings add up, so they share one scale"""
+    why: str
+    """what is lost on the way down, in words"""
+
+
+class Decision(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """One step of the search: what was tried and what came of it."""
+
+    tried: dict[str, Any]
+    peak_bytes: float
+    usable_bytes: float
+    outcome: str
+    """accepted or refused"""
+    why: str
+
+
+class Advice(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """What a "no" says next."""
+
+    smallest_change: str = ""
+    largest_that_fits: str = ""
+    cards: tuple[str, ...] = ()
+
+
+class Plan(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """The answer to "can this card do that", and the input of prove and run."""
+
+    id: str
+    workload: str
+    settings: dict[str, Any]
+    device: dict[str, Any]
+    verdict: str
+    estimate: Estimate
+    decisions: tuple[Decision, ...] = ()
+    command: str = ""
+    advice: Advice | None = None
+    budget: int | None = None
+    versions: dict[str, str] = {}
+    notes: tuple[str, ...] = ()
+
+
+def plan_id(workload: str, settings: dict[str, Any], device: str, versions: dict[str, str]) -> str:
+    """Twelve hex digits over what defines the plan: never free memory or time, so the same question has the same id."""
+    content = msgspec.json.encode([workload, settings, device, versions], order="sorted")
+    return hashlib.sha256(content).hexdigest()[:12]

@@ -1,0 +1,55 @@
+"""A Workload: one kind of machine-learning work, as a frozen value made of functions.
+
+A new workload is one new file in workloads/: a docstring whose first line is its title, `Settings`, `cost`, `build`
+and `step` (torch) or `run`, and `workload = Workload(...)` as its last line. No class to inherit, no list to edit.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any
+
+import msgspec
+
+from onecard.core.cost import Cost
+from onecard.core.plan import Choice
+
+
+@dataclass(frozen=True, kw_only=True)
+class Need:
+    """A library that running (never planning) needs: module name, the extra that brings it, and what for."""
+
+    module: str
+    extra: str
+    purpose: str
+
+
+def no_choices(settings: Any) -> tuple[Choice, ...]:
+    """For a workload whose settings are all the user's."""
+    return ()
+
+
+@dataclass(frozen=True, kw_only=True)
+class Workload:
+    """settings: the Settings type.
+    cost: settings (no None left) -> Cost; counted or read from a profile; instant, no torch.
+    choices: settings as given -> what the planner may choose, for every field that is None.
+    needs: settings -> libraries that a run needs.
+    build: (settings) -> anything; the state of a torch step, made on the current default device. With `step` it is
+        what `trace` runs on fake tensors, what `prove` runs with synthetic weights and what `run` runs.
+    step: (state) -> one step.
+    run: (settings, session) -> quality figures; the whole of the work. It uses build and step where they exist.
+    prove: (settings, session) -> None; a few steps with synthetic weights. None: build and steps are proven generically.
+    showcase: settings of the well-known cases that `can` shows, as (group, {setting: value}).
+    """
+
+    settings: type[msgspec.Struct]
+    cost: Callable[[Any], Cost]
+    choices: Callable[[Any], tuple[Choice, ...]] = no_choices
+    needs: Callable[[Any], tuple[Need, ...]] = lambda settings: ()
+    build: Callable[..., Any] | None = None
+    step: Callable[[Any], Any] | None = None
+    run: Callable[..., Any] | None = None
+    prove: Callable[..., Any] | None = None
+    showcase: tuple[tuple[str, dict[str, Any]], ...] = ()
+    example: dict[str, Any] = field(default_factory=dict)
+    """small settings that the contract tests can plan at once"""
