@@ -6,10 +6,7 @@
 Every name is resolved on first use, so that `import onecard` stays instant.
 """
 
-from typing import TYPE_CHECKING, Any
-
-if TYPE_CHECKING:
-    from onecard.api import can, compare, plan, prove, records, resume, run, trace
+from typing import Any
 
 __version__ = "0.1.0"
 

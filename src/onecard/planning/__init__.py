@@ -1,0 +1,1 @@
+"""Which settings: choices walked in order of least harm, every decision kept."""

@@ -1,0 +1,22 @@
+"""onecard compare CARD CARD ...: the same questions for several cards, side by side."""
+
+import click
+
+from onecard.cli.options import JSON, echo_json
+
+
+@click.command(params=[JSON])
+@click.argument("cards", nargs=-1, required=True)
+@click.option("--all", "everything", is_flag=True, help="all well-known cases")
+def command(cards: tuple[str, ...], as_json: bool, everything: bool) -> None:
+    """Cards side by side."""
+    from onecard.api import compare
+
+    answers = compare(*cards, everything=everything)
+    if as_json:
+        echo_json(answers)
+        return
+    from onecard.show.can import compare_view
+    from onecard.show.console import show
+
+    show(compare_view(answers))

@@ -1,0 +1,72 @@
+"""What a card can do, as one table a reader scans from top to bottom: grouped, one line a case, the verdict in front."""
+
+from collections.abc import Iterable
+
+from rich.console import Group, RenderableType
+from rich.table import Table
+from rich.text import Text
+
+from onecard.core.plan import NO, Plan
+from onecard.core.units import show_rate, show_size
+from onecard.show.text import MARKS, STYLES, rate_unit, settings_line
+
+
+def can_view(plans: list[Plan], device: str, usable: str) -> RenderableType:
+    """One table of plans, grouped by workload and by the group in each plan's first note."""
+    table = Table(box=None, pad_edge=False, header_style="dim", padding=(0, 2, 0, 0))
+    table.add_column("", no_wrap=True)
+    table.add_column("", no_wrap=True)
+    table.add_column("with", overflow="fold")
+    table.add_column("peak of usable", justify="right", no_wrap=True)
+    table.add_column("speed", justify="right", no_wrap=True)
+    heading = ""
+    for plan in plans:
+        group = plan.notes[0] if plan.notes else ""
+        title = f"{plan.workload}: {group}" if group else plan.workload
+        if title != heading:
+            heading = title
+            table.add_row(Text(title, "bold underline"))
+        table.add_row(*_row(plan))
+    return Group(Text.assemble((device, "bold"), f"  {usable}"), table)
+
+
+def _row(plan: Plan) -> Iterable[RenderableType]:
+    memory = plan.estimate.memory
+    yield Text(MARKS[plan.verdict], STYLES[plan.verdict])
+    yield str(plan.settings.get("model") or plan.settings.get("net") or "")
+    tried = plan.decisions[-1].tried if plan.decisions else {}
+    offloads = "n_gpu_layers" in tried and plan.verdict == "offload"
+    yield Text(settings_line({k: v for k, v in tried.items() if k != "n_gpu_layers" or offloads}), "dim")
+    yield f"{show_size(memory.peak_bytes.likely)} of {show_size(memory.usable_bytes)}"
+    yield Text("", "dim") if plan.verdict == NO else _speed(plan)
+
+
+def _speed(plan: Plan) -> str:
+    """The rate that a person feels: the last phase's (decode after prefill, a step of training)."""
+    if not plan.estimate.rates:
+        return ""
+    name = list(plan.estimate.rates)[-1]
+    return show_rate(plan.estimate.rates[name].likely, rate_unit(name)[1])
+
+
+def compare_view(answers: dict[str, list[Plan]]) -> RenderableType:
+    """Cards side by side: one line a case, one column a card."""
+    table = Table(box=None, pad_edge=False, header_style="bold", padding=(0, 2, 0, 0))
+    table.add_column("")
+    for card in answers:
+        table.add_column(card, justify="left")
+    for row in zip(*answers.values(), strict=True):
+        label = f"{row[0].workload} {row[0].settings.get('model', '')}"
+        cells = []
+        for plan in row:
+            tried = plan.decisions[-1].tried if plan.decisions else {}
+            quant = str(tried.get("quant", "")) if plan.verdict != NO else ""
+            cells.append(
+                Text.assemble(
+                    (MARKS[plan.verdict], STYLES[plan.verdict]),
+                    f"  {quant}  ",
+                    "" if plan.verdict == NO else _speed(plan),
+                )
+            )
+        table.add_row(label, *cells)
+    return table

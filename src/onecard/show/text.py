@@ -1,0 +1,68 @@
+"""Words and colours that all terminal views share: a verdict, a range, a bar. Value -> text, nothing else."""
+
+from onecard.core.plan import FITS, NO, OFFLOAD, TIGHT
+from onecard.core.ranges import Range
+from onecard.core.units import show_rate, show_size
+
+STYLES = {FITS: "bold green", TIGHT: "bold yellow", OFFLOAD: "bold cyan", NO: "bold red"}
+"""Colour of a verdict; the word itself always stands beside it, so that nothing is lost without colour."""
+
+MARKS = {FITS: "✓ fits", TIGHT: "! tight", OFFLOAD: "↓ offload", NO: "✗ no"}
+
+PART_NAMES = {"kv_cache": "KV cache", "context": "CUDA context"}
+
+LIMITERS = {
+    "compute": "arithmetic",
+    "bandwidth": "memory bandwidth",
+    "launches": "kernel launches",
+    "link": "link to the host",
+    "host": "host memory",
+    "dequantisation": "unpacking weights",
+}
+
+
+def part_name(name: str) -> str:
+    """A part of memory, as the field calls it."""
+    return PART_NAMES.get(name, name.replace("_", " "))
+
+
+def size_range(size: Range) -> str:
+    """ "6.19 GiB" where exact, else "6.19 GiB (6.02 to 6.41)" """
+    if size.low == size.high:
+        return show_size(size.likely)
+    unit = show_size(size.likely).rpartition(" ")[2]
+    scale = {"TiB": 1024**4, "GiB": 1024**3, "MiB": 1024**2, "KiB": 1024, "B": 1}[unit]
+    digits = 2 if unit in ("TiB", "GiB") else 0
+    return f"{show_size(size.likely)} ({size.low / scale:.{digits}f} to {size.high / scale:.{digits}f})"
+
+
+def rate_range(rate: Range, unit: str) -> str:
+    """ "92.4 tok/s (85.0 to 99.1)" """
+    low, high = (show_rate(v, "").strip() for v in (rate.low, rate.high))
+    return f"{show_rate(rate.likely, unit)} ({low} to {high})"
+
+
+def rate_unit(name: str) -> tuple[str, str]:
+    """("decode", "tok/s") from "decode_tokens_per_s"."""
+    phase, _, unit = name.removesuffix("_per_s").rpartition("_")
+    short = {"tokens": "tok", "images": "img", "iterations": "it", "steps": "step", "samples": "sample"}
+    return phase, f"{short.get(unit, unit)}/s"
+
+
+def bar(share: float, width: int = 24) -> str:
+    """A bar of eighths: bar(0.5, 4) is "██  "."""
+    eighths = round(max(0.0, min(1.0, share)) * width * 8)
+    full, rest = divmod(eighths, 8)
+    return ("█" * full + (" ▏▎▍▌▋▊▉"[rest] if rest else "")).ljust(width)
+
+
+def settings_line(settings: dict[str, object], skip: tuple[str, ...] = ()) -> str:
+    """ "quant q4_k_m · context 8,192 · kv type f16": what was decided, short."""
+    shown = []
+    for name, value in settings.items():
+        if name in skip or value is None or value is False:
+            continue
+        words = name.replace("_", " ")
+        is_count = isinstance(value, int) and not isinstance(value, bool)
+        shown.append(words if value is True else f"{words} {value:,}" if is_count else f"{words} {value}")
+    return " · ".join(shown)

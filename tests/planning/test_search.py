@@ -1,0 +1,92 @@
+"""The search against a brute-force walk over all options, with made-up memory needs."""
+
+import itertools
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from onecard.core.estimate import Memory
+from onecard.core.plan import FITS, NO, OFFLOAD, TIGHT, Choice
+from onecard.core.ranges import Range
+from onecard.planning.path import harm, least_harm_path
+from onecard.planning.search import search, verdict
+
+
+def memory(likely: float, room: int, *, high: float | None = None, free: int | None = None) -> Memory:
+    peak = Range(likely, likely, likely if high is None else high)
+    return Memory(peak_bytes=peak, phase="decode", parts={"weights": peak}, usable_bytes=room, free_bytes=free)
+
+
+def choice(setting: str, *harms: float) -> Choice:
+    return Choice(setting=setting, options=tuple(range(len(harms))), harms=harms, why="")
+
+
+choices_strategy = st.lists(
+    st.lists(st.floats(0.1, 5), min_size=0, max_size=4).map(lambda steps: (0.0, *itertools.accumulate(steps))),
+    min_size=1,
+    max_size=3,
+)
+
+
+@given(choices_strategy)
+def test_the_path_starts_with_nothing_given_up_and_moves_one_option_at_a_time(harms):
+    choices = tuple(choice(f"s{i}", *h) for i, h in enumerate(harms))
+    path = least_harm_path(choices)
+    assert path[0] == (0,) * len(choices)
+    assert path[-1] == tuple(len(c.options) - 1 for c in choices)
+    for before, after in itertools.pairwise(path):
+        assert sum(after) == sum(before) + 1
+        assert harm(choices, after) >= harm(choices, before)
+
+
+@given(choices_strategy, st.integers(0, 40), st.lists(st.integers(0, 9), min_size=12, max_size=12))
+def test_what_the_search_accepts_fits_and_nothing_of_it_can_be_taken_back(harms, room, steps):
+    choices = tuple(choice(f"s{i}", *h) for i, h in enumerate(harms))
+
+    def need(values):
+        return 30 - sum(sum(steps[4 * i : 4 * i + values[c.setting]]) for i, c in enumerate(choices))
+
+    found = search(choices, lambda values: memory(max(0, need(values)), room))
+    everything = [
+        dict(zip([c.setting for c in choices], p, strict=True))
+        for p in itertools.product(*(c.options for c in choices))
+    ]
+    possible = [v for v in everything if max(0, need(v)) <= room]
+    assert (found.verdict == NO) == (not possible)
+    if possible:
+        assert found.chosen in possible
+        for name, value in found.chosen.items():
+            if value > 0:
+                assert max(0, need({**found.chosen, name: value - 1})) > room
+
+
+def test_offload_comes_after_everything_else():
+    choices = (
+        choice("quant", 0, 1, 9),
+        Choice(setting="n_gpu_layers", options=(32, 16, 0), harms=(0, 0.1, 0.2), why=""),
+    )
+    needs = {0: 20, 1: 15, 2: 8}
+    found = search(choices, lambda v: memory(needs[v["quant"]] * (v["n_gpu_layers"] + 1) / 33, 10))
+    assert found.chosen == {"quant": 2, "n_gpu_layers": 32}
+    assert found.verdict == FITS
+    found = search(choices, lambda v: memory(needs[v["quant"]] * (v["n_gpu_layers"] + 1) / 33, 7))
+    assert found.verdict == OFFLOAD
+
+
+def test_a_peak_whose_high_end_does_not_fit_is_never_called_fits():
+    assert verdict(memory(9, 10, high=10)) == FITS
+    assert verdict(memory(9, 10, high=11)) == TIGHT
+    assert verdict(memory(11, 10, high=12)) == NO
+
+
+def test_what_is_free_now_counts_more_than_what_the_card_has():
+    assert verdict(memory(9, 10, free=8)) == NO
+    assert verdict(memory(9, 10, free=12)) == FITS
+    assert verdict(memory(9, 10), budget=8) == NO
+
+
+def test_the_trail_names_what_was_refused_and_ends_with_what_was_taken():
+    found = search((choice("quant", 0, 1, 2),), lambda v: memory(12 - 2 * v["quant"], 10))
+    assert found.chosen == {"quant": 1}
+    assert found.decisions[-1].tried == {"quant": 1} and found.decisions[-1].outcome == "accepted"
+    assert {d.outcome for d in found.decisions[:-1]} == {"refused"}
