@@ -1,0 +1,71 @@
+"""The price of a Cost on a Device: the one function between the two. Peak memory, seconds, rates, limiters, and why.
+
+    estimate = price(cost, device, factors)
+
+It looks at nothing but its arguments, so the same question has the same answer; it takes well under a millisecond,
+because the planner asks it for every candidate. `explain=True` adds the equations.
+"""
+
+from onecard.core.cost import Cost
+from onecard.core.device import Device
+from onecard.core.estimate import Estimate, Memory, PhaseTime
+from onecard.core.ranges import Range, total
+from onecard.predict.factors import Factors
+from onecard.predict.time import time_phase
+
+
+def price(
+    cost: Cost, device: Device, factors: Factors | None = None, budget: int | None = None, explain: bool = False
+) -> Estimate:
+    """What the work needs of this device and how long it takes.
+
+    factors: corrections from Records of this device.  budget: bytes that may be used instead of what the device has.
+    """
+    time: dict[str, PhaseTime] = {}
+    rates: dict[str, Range] = {}
+    bases: dict[str, str] = {}
+    limiters: dict[str, str] = {}
+    records = 0
+    for phase in cost.phases:
+        if not phase.operations:
+            continue
+        priced = time_phase(phase, device, cost.runtime, factors)
+        time[phase.name] = PhaseTime(seconds=priced.seconds, repeat=phase.repeat)
+        limiters[phase.name] = priced.limiter
+        records = max(records, priced.records)
+        if phase.unit and priced.seconds.low > 0:
+            name = f"{phase.name}_{phase.unit}_per_s"
+            rates[name] = priced.seconds.rate(phase.units)
+            bases[name] = "calibrated" if priced.records else cost.basis
+    return Estimate(
+        memory=_memory(cost, device, budget),
+        time=time,
+        total_seconds=total(p.seconds * p.repeat for p in time.values()),
+        rates=rates,
+        limiters=limiters,
+        basis="calibrated" if records else cost.basis,
+        rate_bases=bases,
+        calibrated_by=records,
+        notes=cost.notes,
+    )
+
+
+def _memory(cost: Cost, device: Device, budget: int | None) -> Memory:
+    largest = max(cost.phases, key=lambda p: p.memory().high)
+    parts: dict[str, Range] = {}
+    host: dict[str, Range] = {}
+    bases: dict[str, str] = {}
+    for part in largest.parts:
+        into = parts if part.place == "device" else host
+        into[part.name] = into[part.name] + part.bytes if part.name in into else part.bytes
+        bases[part.name] = part.basis
+    return Memory(
+        peak_bytes=total(parts.values()),
+        phase=largest.name,
+        parts=parts,
+        host_parts=host,
+        usable_bytes=min(budget, device.usable) if budget is not None else device.usable,
+        free_bytes=device.memory_free,
+        host_usable_bytes=device.host_total,
+        bases=bases,
+    )
