@@ -13,6 +13,9 @@ from onecard.core.ranges import Range, total
 PARTS = ("weights", "kv_cache", "activations", "gradients", "optimizer", "workspace", "context", "other")
 """The names of memory parts, in the order in which they are shown."""
 
+CATEGORIES = ("weights", "gradients", "optimizer", "activations", "inputs", "workspace", "other")
+"""What a traced storage is for."""
+
 BASES = ("counted", "traced", "measured", "calibrated", "guess")
 
 
@@ -82,16 +85,28 @@ class Phase(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
 
 
 class Events(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
-    """Allocation events of a traced step, to be replayed through the model of the caching allocator.
+    """Births and deaths of storages in a traced step, to be replayed through the model of the caching allocator.
 
-    `actions` alternate a storage number and a size: (number, size) births it, (number, 0) frees it; `marks` are
-    (index in actions, phase). `streams` gives a stream per storage where it is not 0.
+    Storages are numbered from 0 in the order of their birth. Columns of plain integers, since a step of a large model
+    has more than 100,000 events: they stay small as JSON and decode in milliseconds. A storage that is resized is a
+    death and a new birth, as in the allocator.
     """
 
-    actions: tuple[tuple[int, int], ...]
+    sizes: tuple[int, ...]
+    """bytes asked of the allocator, by storage number (before any rounding)"""
+    order: tuple[int, ...]
+    """storage numbers as things happened: the first time a number stands here the storage is born, the second time it
+    is freed; one that outlives the trace stands here once"""
+    labels: tuple[int, ...] = ()
+    """by storage number, an index into `names`; empty where the trace kept none"""
+    names: tuple[tuple[str, str, str], ...] = ()
+    """(category, module, operator): one of CATEGORIES; "model.layers.0.mlp.up_proj"; "aten::mm" """
     marks: tuple[tuple[int, str], ...] = ()
-    labels: tuple[str, ...] = ()
-    """category / module / operator of each storage by its number, where the trace kept it"""
+    """(index into `order`, phase): the phase begins before that event; names may come again (each step its forward)"""
+    cache_drops: tuple[int, ...] = ()
+    """indices into `order` before which the program called torch.cuda.empty_cache()"""
+    streams: dict[int, int] = {}
+    """stream of a storage by number, where it is not the default stream 0"""
 
 
 class Cost(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
