@@ -1,0 +1,11 @@
+"""This machine: its devices, what they do now, what is wrong with them.
+
+from onecard import machine
+machine.probe()         all devices, GPUs first, the CPU last
+machine.this_device()   the one that work goes to by default
+machine.measure()       bandwidth and arithmetic of the CPU, once, remembered
+"""
+
+from onecard.machine.devices import cpu_device, is_measured, measure, probe, this_device
+
+__all__ = ["cpu_device", "is_measured", "measure", "probe", "this_device"]

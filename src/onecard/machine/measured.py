@@ -1,0 +1,60 @@
+"""What was measured on this machine once and is remembered: memory bandwidth and rates of arithmetic of its CPU.
+
+One small JSON file per CPU in the cache folder, keyed by name, family and usable cores, so that a virtual machine that
+moves to other hardware is measured again. Anything unreadable counts as not measured.
+"""
+
+import hashlib
+import os
+import re
+from contextlib import suppress
+from pathlib import Path
+
+import msgspec
+
+from onecard.core import places
+from onecard.machine.cpu import Processor
+
+SCHEMA = 1
+
+
+class Measured(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """Bytes/s and operations/s; None or missing: not measured."""
+
+    processor: str
+    cores: int
+    bandwidth: float | None = None
+    bandwidth_how: str = ""
+    flops: dict[str, float] = {}
+    flops_how: str = ""
+    when: str = ""
+    """ISO 8601 date"""
+    load: float | None = None
+    """load average per core when it was measured: above about 0.5 others took their share"""
+    schema: int = SCHEMA
+
+
+def file_of(cpu: Processor) -> Path:
+    """Where the numbers of this CPU are kept."""
+    key = hashlib.sha256(f"{cpu.name}|{cpu.family}|{cpu.logical}".encode()).hexdigest()[:8]
+    slug = re.sub(r"[^a-z0-9]+", "-", cpu.name.lower()).strip("-")[:40]
+    return places.cache() / "machine" / f"{slug}-{key}.json"
+
+
+def recall(cpu: Processor) -> Measured | None:
+    """What was measured before on this very CPU, or None."""
+    try:
+        found = msgspec.json.decode(file_of(cpu).read_bytes(), type=Measured)
+    except (OSError, msgspec.MsgspecError, ValueError):
+        return None
+    return found if found.schema == SCHEMA and (found.bandwidth is None or found.bandwidth > 0) else None
+
+
+def remember(cpu: Processor, measured: Measured) -> None:
+    """Write atomically; a cache that cannot be written is no error."""
+    target = file_of(cpu)
+    with suppress(OSError):
+        target.parent.mkdir(parents=True, exist_ok=True)
+        part = target.with_suffix(f".{os.getpid()}.part")
+        part.write_bytes(msgspec.json.format(msgspec.json.encode(measured)))
+        part.replace(target)
