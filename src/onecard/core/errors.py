@@ -66,6 +66,12 @@ class NoRoom(OnecardError):
     """Not enough disk or memory for what was asked."""
 
 
+class OutOfMemory(OnecardError):
+    """The device's memory (or the budget) ran out in a run: a result, with the outcome "oom", not a mistake."""
+
+    exit_code = 1
+
+
 class Unavailable(OnecardError):
     """A network, device or program that does not answer."""
 

@@ -24,9 +24,14 @@ class Session(Protocol):
     synthetic: bool
     """prove: random weights of the right shapes and formats, a few steps"""
     threads: int
+    options: dict[str, Any]
+    """how this one run was asked for, beside its settings: {"prompt": "..."}, {"serve": True}"""
 
     def emit(self, event: str, **values: Any) -> None:
         """Tell the parent something: emit("measured", name="decode_tokens_per_s", value=31.2)."""
+
+    def baseline(self) -> None:
+        """Libraries are loaded and nothing of the work is in memory yet: from here on memory counts as the work's."""
 
     def phase(self, name: str) -> AbstractContextManager[None]:
         """Marks a phase; its peak memory and its time are measured."""

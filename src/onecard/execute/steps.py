@@ -1,0 +1,45 @@
+"""Proves any workload that has `build` and `step`: the same two functions that `trace` predicts and `run` runs."""
+
+import statistics
+import time
+from typing import Any
+
+from onecard.core.session import Session
+from onecard.core.workload import Workload
+
+WARM_UP, LEAST, MOST, SECONDS = 2, 5, 50, 10.0
+"""steps before the clock runs, fewest and most timed steps, and the time after which it is enough"""
+
+
+def prove_steps(workload: Workload, settings: Any, session: Session) -> None:
+    """Build once, warm up, then time steps one by one; memory peaks are those of the phases build, warm_up and step."""
+    import torch
+
+    assert workload.build is not None and workload.step is not None
+    torch.set_num_threads(session.threads)
+    torch.set_default_device(session.device)
+    session.baseline()
+    with session.phase("build"):
+        state = workload.build(settings)
+    with session.phase("warm_up"):
+        for _ in range(WARM_UP):
+            workload.step(state)
+    taken: list[float] = []
+    with session.phase("step"):
+        while len(taken) < MOST and not session.stopping:
+            start = time.perf_counter()
+            workload.step(state)
+            if session.device.startswith("cuda"):
+                torch.cuda.synchronize()
+            taken.append(time.perf_counter() - start)
+            session.progress(len(taken), MOST, "steps", seconds=taken[-1])
+            if len(taken) >= LEAST and sum(taken) >= SECONDS:
+                break
+    if not taken:
+        return
+    middle = statistics.median(taken)
+    session.emit("timings", name="step", seconds=taken)
+    session.measured("step_seconds", middle, "s")
+    for phase in workload.cost(settings).phases:
+        if phase.unit:
+            session.measured(f"{phase.name}_{phase.unit}_per_s", phase.units / middle, f"{phase.unit}/s")
