@@ -93,7 +93,7 @@ class Events(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     """
 
     sizes: tuple[int, ...]
-    """bytes asked of the allocator, by storage number (before any rounding)"""
+    """bytes asked of the allocator, by storage number, before any rounding; never 0: an empty tensor asks for nothing"""
     order: tuple[int, ...]
     """storage numbers as things happened: the first time a number stands here the storage is born, the second time it
     is freed; one that outlives the trace stands here once"""
@@ -105,8 +105,8 @@ class Events(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     """(index into `order`, phase): the phase begins before that event; names may come again (each step its forward)"""
     cache_drops: tuple[int, ...] = ()
     """indices into `order` before which the program called torch.cuda.empty_cache()"""
-    streams: dict[int, int] = {}
-    """stream of a storage by number, where it is not the default stream 0"""
+    streams: tuple[tuple[int, int], ...] = ()
+    """(storage number, stream) where that is not the default stream 0"""
 
 
 class Cost(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
