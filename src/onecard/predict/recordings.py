@@ -165,11 +165,11 @@ def _start(recording: Recording, allocator: Allocator) -> dict[int, Block]:
     result: dict[int, Block] = {}
     addresses = deque(sorted(live.items()))
     for start, (total, stream) in sorted(segments.items()):
-        inside = []
+        inside: list[tuple[int, int | None, int]] = []
         while addresses and addresses[0][0] < start + total:
-            address, (size, requested) = addresses.popleft()
+            address, (known, requested) = addresses.popleft()
             if address >= start:
-                inside.append((address, size, requested))
+                inside.append((address, known, requested))
         result |= _fill(allocator, start, total, stream, inside)
     allocator.peak_allocated, allocator.peak_reserved = allocator.allocated, allocator.reserved
     allocator.peak_requested = allocator.requested
