@@ -23,6 +23,21 @@ class Choice(msgspec.Struct, frozen=True, kw_only=True):
     """what is lost on the way down, in words"""
 
 
+class Rung(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """One step of the out-of-memory ladder: what a training run gives up next, while its meaning stays.
+
+    Rungs add up: what an earlier one changed stays changed.
+    """
+
+    changed: dict[str, Any]
+    """setting -> new value"""
+    phases: tuple[str, ...]
+    """where running out of memory is helped by it; an out of memory elsewhere passes it over"""
+    why: str
+    peak_bytes: float | None = None
+    """as priced with all rungs up to this one; None where nobody priced it"""
+
+
 class Decision(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     """One step of the search: what was tried and what came of it."""
 

@@ -11,7 +11,7 @@ from typing import Any
 import msgspec
 
 from onecard.core.cost import Cost
-from onecard.core.plan import Choice
+from onecard.core.plan import Choice, Rung
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -28,6 +28,11 @@ def no_choices(settings: Any) -> tuple[Choice, ...]:
     return ()
 
 
+def no_ladder(settings: Any) -> tuple[Rung, ...]:
+    """For a workload that has nothing to give up after an out of memory."""
+    return ()
+
+
 @dataclass(frozen=True, kw_only=True)
 class Workload:
     """settings: the Settings type.
@@ -39,6 +44,8 @@ class Workload:
     step: (state) -> one step.
     run: (settings, session) -> quality figures; the whole of the work. It uses build and step where they exist.
     prove: (settings, session) -> None; a few steps with synthetic weights. None: build and steps are proven generically.
+    ladder: settings -> what to give up after an out of memory, in order; the run goes on from its last checkpoint with the
+        same effective batch, steps, data order and learning rate.
     showcase: settings of the well-known cases that `can` shows, as (group, {setting: value}).
     """
 
@@ -50,6 +57,7 @@ class Workload:
     step: Callable[[Any], Any] | None = None
     run: Callable[..., Any] | None = None
     prove: Callable[..., Any] | None = None
+    ladder: Callable[[Any], tuple[Rung, ...]] = no_ladder
     showcase: tuple[tuple[str, dict[str, Any]], ...] = ()
     example: dict[str, Any] = field(default_factory=dict)
     """small settings that the contract tests can plan at once"""
