@@ -10,15 +10,16 @@ Launches are kernels (compiled engines) or library calls (eager ones), counted p
 llama.cpp's build_llama, transformers' modeling_llama.
 """
 
-from collections.abc import Iterable
-
 import msgspec
 
 from onecard.core.cost import Operation
 from onecard.core.model import FULL, LINEAR, MAMBA, SLIDING, Model
 from onecard.parts.generations import Generation
 
-FLOATS = ("f16", "bf16", "f32")
+FLOATS = ("f16", "fp16", "bf16", "f32", "fp32")
+
+VECTOR_ROWS = 8
+"""up to so many rows engines use matrix-vector kernels (MMVQ_MAX_BATCH_SIZE in llama.cpp)"""
 
 LAYER_CALLS = {False: 36.0, True: 11.0}
 """Kernels of one layer besides matmuls and attention: eager (two RMS norms of 8 calls, rotary embedding of 12, activation,
@@ -70,16 +71,14 @@ class Chat(msgspec.Struct, frozen=True, kw_only=True):
     """bytes per element of the cache"""
     flash: bool = True
     micro_batch: int = 512
-    compute: str = "fp16"
-    """arithmetic of the engine's matmuls on float weights"""
-    host_share: float = 0.0
-    """share of the layers (with their cache) that stay on the host"""
+    gpu_layers: int | None = None
+    """layers on the device, from the last; None: all"""
 
 
 def decode(chat: Chat, depth: float) -> tuple[Operation, ...]:
     """Operations of one step: one token for each of `batch` sequences at a mean `depth` of the cache."""
     operations = [*_matmuls(chat, float(chat.batch), float(chat.batch))]
-    operations += _attention(chat, depth, float(chat.batch), depth)
+    operations += _split(chat, _attention(chat, depth, float(chat.batch), depth))
     operations.append(_elementwise(chat, float(chat.batch)))
     return tuple(operations)
 
@@ -90,7 +89,7 @@ def prefill(chat: Chat, tokens: int, past: float = 0.0) -> tuple[Operation, ...]
     chunk = min(float(chat.micro_batch), rows)
     steps = rows / chunk
     operations = [_scaled(o, steps) for o in _matmuls(chat, chunk, rows / steps if chat.generation.all_logits else 1.0)]
-    operations += _attention(chat, past + tokens / 2, rows, past + tokens, steps)
+    operations += _split(chat, _attention(chat, past + tokens / 2, rows, past + tokens, steps))
     operations.append(_scaled(_elementwise(chat, chunk), steps))
     return tuple(operations)
 
@@ -119,11 +118,23 @@ def _matmuls(chat: Chat, rows: float, head_rows: float) -> list[Operation]:
             launches = weight.count / model.experts.count * (calls + 1)
         else:
             launches = weight.count * calls
+        quantized = weight.format not in FLOATS
+        format = weight.format
+        if rows > VECTOR_ROWS and quantized and generation.dequantizes:
+            # One pass writes fp16, the library's matmul reads it back; per micro-batch.
+            found.append(
+                Operation(
+                    kind="quantize", kernel=generation.name, format=format, read=weight.bytes * share,
+                    written=2.0 * weight.elements * share, launches=weight.count, place=weight.place, label="to fp16",
+                )
+            )  # fmt: skip
+            format = "f16"
+        size = weight.bytes if format == weight.format else 2.0 * weight.elements
         found.append(
             Operation(
-                kind="matmul", kernel=generation.name, format=weight.format, compute=chat.compute,
+                kind="matmul", kernel=generation.name, format=format, compute=arithmetic(generation, format),
                 flops=2.0 * weight.elements * work * m,
-                read=weight.bytes * share + m * weight.k * weight.count * work * 2,
+                read=size * share + m * weight.k * weight.count * work * 2,
                 written=m * weight.n * weight.count * work * 2,
                 launches=launches,
                 shape=(max(1, round(m * (routed / share if expert else 1.0))), weight.n, weight.k),
@@ -131,6 +142,15 @@ def _matmuls(chat: Chat, rows: float, head_rows: float) -> list[Operation]:
             )
         )  # fmt: skip
     return found
+
+
+def arithmetic(generation: Generation, format: str) -> str:
+    """The unit that multiplies: llama.cpp accumulates fp16 in fp16 and multiplies quantised blocks as int8; others fp32."""
+    if generation.engine in ("llama.cpp", "exllama", "exllamav2"):
+        if format in ("bf16", "f32"):
+            return {"bf16": "bf16", "f32": "tf32"}[format]
+        return "int8" if format not in FLOATS and generation.engine == "llama.cpp" else "fp16_acc16"
+    return "fp8" if format == "fp8" else "bf16"
 
 
 def _calls(engine: str, format: str) -> float:
@@ -158,14 +178,14 @@ def _attention(chat: Chat, depth: float, rows: float, longest: float, steps: flo
     seen = elements / max(1.0, layer_reads(model, 1.0)) if depth >= 1 else 0.0
     flops = 4.0 * rows * seen * layers * model.heads * width
     cache = elements * chat.kv_bytes * sequences * steps
-    place = "host" if chat.host_share >= 1 else "device"
     name = "flash" if chat.flash else "eager"
+    compute = arithmetic(generation, "f16")
     found = [
         Operation(
-            kind="attention", kernel=f"{generation.name}/{name}", format="", compute=chat.compute, flops=flops,
+            kind="attention", kernel=f"{generation.name}/{name}", format="", compute=compute, flops=flops,
             read=cache, written=rows * model.heads * width * 2.0 * layers,
             launches=layers * steps * ATTENTION_CALLS[chat.flash],
-            shape=(max(1, round(rows / steps)), max(1, round(depth)), model.heads * layers), place=place, label="attention",
+            shape=(max(1, round(rows / steps)), max(1, round(depth)), model.heads * layers), label="attention",
         )
     ]  # fmt: skip
     recurrent = model.count_kind(LINEAR) + model.count_kind(MAMBA)
@@ -174,9 +194,9 @@ def _attention(chat: Chat, depth: float, rows: float, longest: float, steps: flo
         state = float(r.value_heads * r.value_dim * r.key_dim) * recurrent
         found.append(
             Operation(
-                kind="attention", kernel=f"{generation.name}/flash", compute=chat.compute, flops=8.0 * state * rows,
+                kind="attention", kernel=f"{generation.name}/flash", compute=compute, flops=8.0 * state * rows,
                 read=state * 4 * sequences * steps, written=state * 4 * sequences * steps,
-                launches=recurrent * steps * 4, shape=(max(1, round(rows / steps)), 1, 1), place=place, label="state",
+                launches=recurrent * steps * 4, shape=(max(1, round(rows / steps)), 1, 1), label="state",
             )
         )  # fmt: skip
     if rows > sequences * 1.5 and not chat.flash:
@@ -184,7 +204,7 @@ def _attention(chat: Chat, depth: float, rows: float, longest: float, steps: flo
         pairs = rows * seen * layers * model.heads
         found.append(
             Operation(
-                kind="elementwise", kernel=f"{generation.name}/scores", read=pairs * 8, written=pairs * 8, place=place,
+                kind="elementwise", kernel=f"{generation.name}/scores", read=pairs * 8, written=pairs * 8,
                 label="scores",
             )
         )  # fmt: skip
@@ -192,7 +212,7 @@ def _attention(chat: Chat, depth: float, rows: float, longest: float, steps: flo
         found.append(
             Operation(
                 kind="copy", kernel=f"{generation.name}/cat", read=cache, written=cache, launches=2.0 * layers,
-                place=place, label="cache growth",
+                 label="cache growth",
             )
         )  # fmt: skip
     group = model.heads / model.kv_heads
@@ -200,7 +220,7 @@ def _attention(chat: Chat, depth: float, rows: float, longest: float, steps: flo
         found.append(
             Operation(
                 kind="copy", kernel=f"{generation.name}/expand", read=cache * (1 + group), written=cache * group,
-                launches=2.0 * layers, place=place, label="repeated KV",
+                launches=2.0 * layers, label="repeated KV",
             )
         )  # fmt: skip
     return found
@@ -222,6 +242,15 @@ def _elementwise(chat: Chat, rows: float) -> Operation:
     )  # fmt: skip
 
 
+def _split(chat: Chat, operations: list[Operation]) -> list[Operation]:
+    """Layers on the host keep their cache there, and the CPU attends."""
+    if chat.gpu_layers is None or chat.gpu_layers >= chat.model.layers:
+        return operations
+    share = chat.gpu_layers / chat.model.layers
+    device = [_scaled(o, share) for o in operations] if share else []
+    return device + [msgspec.structs.replace(_scaled(o, 1 - share), place="host") for o in operations]
+
+
 def _scaled(operation: Operation, times: float) -> Operation:
     return msgspec.structs.replace(
         operation, flops=operation.flops * times, read=operation.read * times, written=operation.written * times,
@@ -229,20 +258,16 @@ def _scaled(operation: Operation, times: float) -> Operation:
     )  # fmt: skip
 
 
-def merge(weights: Iterable[Weight]) -> tuple[Weight, ...]:
-    """Fewer, larger groups: matrices of one format, role and place become one group of their mean shape."""
-    groups: dict[tuple[str, str, str], list[Weight]] = {}
-    for weight in weights:
-        groups.setdefault((weight.format, weight.role, weight.place), []).append(weight)
-    merged = []
-    for (format, role, place), found in groups.items():
-        elements = sum(w.elements for w in found)
-        n = sum(w.n * w.elements for w in found) / elements
-        count = sum(w.count for w in found)
-        merged.append(
-            Weight(
-                n=round(n), k=max(1, round(elements / count / n)), count=count, format=format,
-                bytes=sum(w.bytes for w in found), role=role, place=place,
+def over_link(chat: Chat, operations: tuple[Operation, ...]) -> tuple[Operation, ...]:
+    """Prompt matmuls of host weights: llama.cpp sends the weights over the link once a micro-batch and multiplies on the
+    device (op offload from 32 rows on, ggml-backend's offload_op)."""
+    moved: list[Operation] = []
+    for o in operations:
+        if o.place == "host" and o.kind == "matmul" and o.shape and o.shape[0] >= 32:
+            moved.append(msgspec.structs.replace(o, place="device"))
+            moved.append(
+                Operation(kind="copy", kernel=o.kernel, read=o.read, place="link", label="weights over the link")
             )
-        )  # fmt: skip
-    return tuple(merged)
+        else:
+            moved.append(o)
+    return tuple(moved)

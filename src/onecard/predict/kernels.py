@@ -1,44 +1,158 @@
-"""Constants of kernels: the share of a device's peak that each family reaches, and what starting one costs.
+"""Constants of speed: what silicon sustains of its peak, and what each engine's kernels and calls cost. The one place.
 
-This is the one place for such numbers. Each has a physical meaning and a source, or the script that fits it.
+Silicon (by architecture) and software (by generation of an engine) are apart, so a constant learned on one card serves all
+cards of its generation, and none is tuned on mixed data. Fitted ones were printed by benchmarks/fit_speed.py, which leaves
+each card out in turn and reports the error on it; the others name their source.
 """
 
 import msgspec
 
-from onecard.core.cost import Operation
 from onecard.core.device import Device
 
 
-class Kernel(msgspec.Struct, frozen=True, kw_only=True):
-    """How well one family of kernels uses one class of devices."""
+class Silicon(msgspec.Struct, frozen=True, kw_only=True):
+    """What chips of one architecture sustain."""
 
-    memory: float
-    """share of the device's bandwidth that streaming reaches"""
-    compute: float
-    """share of the peak of `Operation.compute`"""
+    dram: float
+    """share of DRAM peak that long streams reach: refresh, row misses and bus turnarounds take the rest"""
+    flight: float | None = None
+    """bytes that one multiprocessor keeps moving per clock in matrix-vector kernels: requests in flight / latency of memory
+    (Little's law). GDDR cards need 2 to 7 of it to saturate their memory, an A100 13: that is why it reaches a third"""
+    tensor: float = 0.6
+    """share of the matrix units' peak that large matmuls reach at boost clock"""
+    joule: float | None = None
+    """fp16 operations per joule of board power in large matmuls: where the power limit takes the clock down"""
+    decode: float | None = None
+    """weights that one multiprocessor unpacks per clock from a 4-bit block format: its ALUs' limit"""
+    spread: float = 0.0
+    """added to the relative half-width where the constants are from a neighbour, not from data"""
+
+
+SILICON: dict[str, Silicon] = {
+    "ampere": Silicon(dram=0.92, flight=12.0, tensor=0.62, joule=0.28e12),
+    "ada": Silicon(dram=0.933, flight=12.0, tensor=1.0, joule=0.41e12),
+    "ampere-hbm": Silicon(dram=0.85, flight=7.5, tensor=0.45, joule=0.55e12),
+    "hopper": Silicon(dram=0.85, flight=7.5, tensor=0.28, joule=0.62e12),
+    "blackwell": Silicon(dram=0.93, flight=12.0, tensor=0.8, joule=0.45e12, spread=0.05),
+    "turing": Silicon(dram=0.90, flight=10.0, tensor=0.6, joule=0.2e12, spread=0.1),
+    "volta": Silicon(dram=0.85, flight=10.0, tensor=0.5, joule=0.3e12, spread=0.1),
+    "pascal": Silicon(dram=0.80, flight=8.0, tensor=0.6, joule=0.04e12, spread=0.15),
+    "apple": Silicon(dram=0.87, tensor=0.8, decode=9.0),
+    "rdna": Silicon(dram=0.80, flight=12.0, tensor=0.4, joule=0.2e12, spread=0.15),
+    "cdna": Silicon(dram=0.60, flight=7.5, tensor=0.3, joule=0.6e12, spread=0.2),
+    "xpu": Silicon(dram=0.70, tensor=0.3, spread=0.2),
+    "cpu": Silicon(dram=0.80, tensor=0.5, decode=1.5),
+    "unknown": Silicon(dram=0.80, tensor=0.5, spread=0.2),
+}
+
+ECC = 0.885
+"""share left of GDDR bandwidth where error correction keeps its bits in the same memory (A10, A40, L4, L40, L40S, T4)"""
+
+
+class Software(msgspec.Struct, frozen=True, kw_only=True):
+    """What one generation of an engine costs."""
+
     latency: float
-    """seconds from one kernel to the next on the device: launch gap, ramp and tail"""
-    host: float
-    """seconds the host needs to start one kernel"""
-    spread: float
-    """relative half-width of a prediction of one phase"""
+    """seconds from the end of one kernel to useful work of the next: launch gap, ramp, tail"""
+    host: float = 0.0
+    """seconds the host needs per call (Python and dispatcher); 0 where graphs or compiled code hide it"""
+    step: float = 0.0
+    """seconds per step of the engine itself: scheduling, sampling, detokenising"""
+    stream: float = 1.0
+    """share of what the silicon sustains that float matrix-vector kernels reach"""
+    quantized: float = 1.0
+    """the same for quantised ones"""
+    flight: float = 1.0
+    """factor on Silicon.flight"""
+    compute: float = 1.0
+    """factor on Silicon.tensor and joule"""
+    quantized_compute: float = 1.0
+    """the same for quantised weights, where they are multiplied directly"""
+    attention: float = 0.3
+    """prompt attention's share of the matmul rate"""
+    cache: float = 0.8
+    """share of streaming that attention reaches on the cache at decode"""
+    walk: float = 0.0
+    """clocks per head and token of depth of an attention without flash: a warp walks the cache"""
+    copy: float = 0.5
+    """share of streaming of strided copies of the cache"""
+    expand: float = 0.4
+    """the same for the repetition of K and V"""
+    elementwise: float = 0.9
+    dequantize: float = 0.8
+    """share of streaming when quantised weights become fp16 for a prompt"""
+    spread: float = 0.15
+    """relative half-width that holds 90 % of held-out decode rows"""
+    spread_prefill: float = 0.2
+    """the same for prefill"""
 
 
-GENERAL = Kernel(memory=0.75, compute=0.5, latency=3e-6, host=0.0, spread=0.35)
-"""A streaming kernel on any device: 70 to 90 % of DRAM peak is what vendors' own copy tests show."""
+SOFTWARE: dict[str, Software] = {
+    "llama.cpp-2023": Software(latency=3.1e-6, walk=0.0, compute=0.8, elementwise=0.5),
+    "llama.cpp-2024": Software(latency=2.76e-6, walk=0.43),
+    "llama.cpp-mmq": Software(latency=2.7e-6, walk=0.43, quantized_compute=0.9),
+    "llama.cpp": Software(latency=2.5e-6, quantized_compute=0.9),
+    "transformers-4.38": Software(latency=2e-6, host=20e-6),
+    "transformers-4.46": Software(latency=2e-6, host=20e-6),
+    "transformers": Software(latency=2e-6, host=20e-6),
+    "vllm-0.4": Software(latency=5e-6),
+    "vllm": Software(latency=5e-6),
+    "sglang": Software(latency=5e-6),
+    "exllama": Software(latency=4e-6),
+    "exllamav2": Software(latency=3e-6),
+    "autoawq": Software(latency=3e-6),
+    "gpt-fast": Software(latency=3e-6),
+    "mlc": Software(latency=3e-6),
+    "litgpt": Software(latency=2e-6, host=20e-6),
+    "gptq-for-llama": Software(latency=2e-6, host=20e-6),
+}
+OTHER = Software(latency=5e-6, spread=0.35, spread_prefill=0.4)
+"""work of an engine without a row of its own"""
+
+_BY_CAPABILITY = {
+    "6": "pascal",
+    "7.0": "volta",
+    "7.5": "turing",
+    "8.0": "ampere-hbm",
+    "8": "ampere",
+    "8.9": "ada",
+    "9": "hopper",
+}
+_BY_NAME = {
+    "pascal": "pascal", "volta": "volta", "turing": "turing", "ada": "ada", "hopper": "hopper", "blackwell": "blackwell",
+    "rdna": "rdna", "cdna": "cdna", "m": "apple",
+}  # fmt: skip
 
 
-def find(operation: Operation, device: Device) -> Kernel:
-    """The constants for an operation on a device."""
-    return GENERAL
+def silicon_name(device: Device) -> str:
+    """The row of SILICON for a device."""
+    if device.kind == "cpu":
+        return "cpu"
+    if device.kind == "metal":
+        return "apple"
+    capability = device.compute_capability or ""
+    if device.kind == "cuda" and capability:
+        major = capability.partition(".")[0]
+        return _BY_CAPABILITY.get(capability) or _BY_CAPABILITY.get(major) or "blackwell"
+    name = (device.architecture or "").lower()
+    if name.startswith("ampere"):
+        return "ampere-hbm" if (device.memory_kind or "").startswith("HBM") else "ampere"
+    if device.kind == "xpu":
+        return "xpu"
+    return next((row for start, row in _BY_NAME.items() if start != "m" and name.startswith(start)), "unknown")
 
 
-def peak(device: Device, compute: str) -> float | None:
-    """Operations per second of an arithmetic unit, or of the next best that the device has; None where unknown."""
-    for unit in (compute, *FALLBACK.get(compute, ())):
-        if unit in device.flops:
-            return device.flops[unit]
-    return None
+_ERROR_CORRECTED = ("A2", "A10", "A10G", "A16", "A30", "A40", "L4", "L40", "L40S", "T4")
+
+
+def dram(device: Device, silicon: Silicon) -> float:
+    """Bytes per second that long streams reach."""
+    share = silicon.dram
+    if (device.memory_kind or "").startswith("GDDR") and (
+        "ecc" in device.features or any(word in _ERROR_CORRECTED for word in device.name.split())
+    ):
+        share *= ECC
+    return device.bandwidth * share
 
 
 FALLBACK = {
@@ -51,3 +165,11 @@ FALLBACK = {
     "": ("fp16", "bf16", "fp32"),
 }
 """what a kernel uses where the device lacks its unit"""
+
+
+def peak(device: Device, compute: str) -> float | None:
+    """Operations per second of an arithmetic unit, or of the next best that the device has; None where unknown."""
+    for unit in (compute, *FALLBACK.get(compute, ())):
+        if unit in device.flops:
+            return device.flops[unit]
+    return None

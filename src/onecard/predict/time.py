@@ -1,11 +1,17 @@
-"""Seconds of a phase on a device: each operation takes the largest of its limits, the host may be slower than all.
+"""Seconds of a phase on a device: each operation takes its largest limit, the host may be slower than all of them.
 
-    operation = max(FLOPs / (unit's peak x share), bytes / (bandwidth x share)) + launches x latency of a kernel
-    phase     = max(sum of its operations, launches x host's seconds to start one)
+    matrix x vector   max( bytes / (DRAM peak x share),                     the memory
+                           bytes / (SMs x clock x bytes in flight),         too few requests in flight
+                           weights / (SMs x clock x weights unpacked) )     the ALUs that unpack a block format
+    matrix x matrix   max( FLOPs / (peak x share x wave), FLOPs / (power x FLOPs per joule), bytes / DRAM )
+    phase             max( sum of operations + kernels x gap between two, calls x host's seconds per call )
 
-A device works while the host already starts the next kernels, so the host limits only where it is slower than the
-device: that is why eager frameworks take as long for a 0.5B model as for a 3B one.
+Neighbouring limits blend (a p-norm with p = 4): a kernel at the corner of two limits reaches neither. The device works
+while the host already starts the next kernels, so the host limits only where it is slower than the device: that is why
+eager frameworks take as long for a 0.5B model as for a 3B one.
 """
+
+from math import ceil
 
 import msgspec
 
@@ -14,11 +20,20 @@ from onecard.core.device import Device
 from onecard.core.ranges import Range
 from onecard.predict import kernels
 from onecard.predict.factors import Factors
+from onecard.predict.kernels import Silicon, Software
 
 COMPUTE, BANDWIDTH, LAUNCHES, LINK, HOST = "compute", "bandwidth", "launches", "link", "host"
+DEQUANTISATION = "dequantisation"
+
+VECTOR_ROWS = 8
+"""up to so many rows engines use matrix-vector kernels, which read each weight once for all rows"""
+
+FLOATS = ("f16", "bf16", "fp16", "f32", "fp32", "")
+PCIE = 16e9
+"""bytes/s of a link that nobody named: PCIe 3.0 x16"""
 
 
-class Timed(msgspec.Struct, frozen=True, kw_only=True):
+class Timed(msgspec.Struct, frozen=True):
     """One operation priced: likely seconds and the limit that set them."""
 
     operation: Operation
@@ -32,42 +47,170 @@ class PhaseSeconds(msgspec.Struct, frozen=True, kw_only=True):
     seconds: Range
     limiter: str
     timed: tuple[Timed, ...]
+    gaps: float
+    """seconds between kernels"""
+    host: float
+    """seconds the host needs to start everything"""
     records: int = 0
 
 
-def time_operation(operation: Operation, device: Device) -> Timed:
-    """Likely seconds of one operation and what limits it."""
-    kernel = kernels.find(operation, device)
+def blend(*limits: float) -> float:
+    """The largest, a little more where two are close: p-norm with p = 4."""
+    largest = max(limits)
+    if largest <= 0:
+        return 0.0
+    return float(largest * sum((x / largest) ** 4 for x in limits) ** 0.25)
+
+
+def time_operation(operation: Operation, device: Device, silicon: Silicon, software: Software) -> Timed:
+    """Likely seconds of one operation and what limits it, without the gaps between kernels."""
     if operation.place == "link":
-        link = device.link or 16e9  # PCIe 3.0 x16 where nothing is known
-        return Timed(operation=operation, seconds=operation.bytes / link, limiter=LINK)
-    host = operation.place == "host" and not device.unified
-    bandwidth = (device.host_bandwidth or 40e9) if host else device.bandwidth
-    memory = operation.bytes / (bandwidth * kernel.memory)
-    rate = device.host_flops.get("fp32", 2e11) if host else kernels.peak(device, operation.compute)
-    compute = operation.flops / (rate * kernel.compute) if rate else 0.0
-    starts = operation.launches * kernel.latency
-    longest = max(memory, compute)
-    limiter = LAUNCHES if starts > longest else HOST if host else BANDWIDTH if memory >= compute else COMPUTE
-    return Timed(operation=operation, seconds=longest + starts, limiter=limiter)
+        return Timed(operation, operation.bytes / (device.link or PCIE), LINK)
+    if operation.place == "host" and not device.unified:
+        return _on_host(operation, device)
+    memory = kernels.dram(device, silicon)
+    if operation.kind == "matmul":
+        rows = operation.shape[0] if operation.shape else 1
+        if rows <= VECTOR_ROWS:
+            return _vector(operation, device, silicon, software, memory)
+        return _matrix(operation, device, silicon, software, memory)
+    if operation.kind == "attention":
+        return _attention(operation, device, silicon, software, memory)
+    if operation.kind == "quantize":
+        # Metal and the CPU unpack inside the matmul; only CUDA and ROCm libraries want fp16 in memory.
+        seconds = operation.bytes / (memory * software.dequantize) if device.kind in ("cuda", "rocm") else 0.0
+        return Timed(operation, seconds, DEQUANTISATION)
+    if operation.kind == "copy":
+        share = software.expand if operation.kernel.endswith("/expand") else software.copy
+        return Timed(operation, operation.bytes / (memory * share), BANDWIDTH)
+    seconds = operation.bytes / (memory * software.elementwise)
+    if operation.flops:
+        rate = kernels.peak(device, operation.compute)
+        if rate and operation.flops / (rate * silicon.tensor) > seconds:
+            return Timed(operation, operation.flops / (rate * silicon.tensor), COMPUTE)
+    return Timed(operation, seconds, BANDWIDTH)
+
+
+def _vector(operation: Operation, device: Device, silicon: Silicon, software: Software, memory: float) -> Timed:
+    quantized = operation.format not in FLOATS
+    streamed = operation.bytes / (memory * (software.quantized if quantized else software.stream))
+    flight = unpack = 0.0
+    if device.multiprocessors and device.clock:
+        cycles = device.multiprocessors * device.clock
+        if silicon.flight:
+            flight = operation.bytes / (cycles * silicon.flight * software.flight)
+        if silicon.decode and quantized:
+            rows = operation.shape[0] if operation.shape else 1
+            weights = operation.flops / (2 * rows)
+            unpack = weights * (1 + 0.25 * (rows - 1)) / (cycles * silicon.decode * UNPACK.get(operation.format, 1.0))
+    seconds = blend(streamed, flight, unpack)
+    other = max(flight, unpack) > streamed
+    return Timed(operation, seconds, DEQUANTISATION if other and quantized else BANDWIDTH)
+
+
+UNPACK = {
+    "q4_0": 1.6,
+    "q4_1": 1.5,
+    "q8_0": 2.5,
+    "q5_0": 1.2,
+    "q5_1": 1.2,
+    "q6_k": 0.85,
+    "q5_k": 0.85,
+    "q3_k": 0.8,
+    "q2_k": 0.9,
+}
+"""weights unpacked per clock relative to Q4_K: simple blocks are faster, split high bits slower (instructions in ggml's
+dequantize and vec_dot functions)"""
+
+
+def matmul_rate(
+    operation: Operation, device: Device, silicon: Silicon, software: Software, quantized: bool
+) -> float | None:
+    """FLOP/s of a large matmul: the units' share and waves, and what the board's power allows."""
+    rate = kernels.peak(device, operation.compute)
+    if rate is None:
+        return None
+    factor = software.quantized_compute if quantized else software.compute
+    units = rate * silicon.tensor * factor * wave(operation.shape, device.multiprocessors)
+    if silicon.joule and device.power:
+        cap = silicon.joule * device.power * factor
+        return float(units * (1 + (units / cap) ** 4) ** -0.25)
+    return units
+
+
+def wave(shape: tuple[int, int, int] | None, multiprocessors: int | None) -> float:
+    """Share of multiprocessors that have a tile to work on, with the best of three tile sizes.
+
+    A matmul of m x n outputs is cut into tiles; they run in waves of one per multiprocessor, and the last wave is mostly
+    empty: 64 tiles on 108 multiprocessors keep 59 % of them busy. Smaller tiles fill better and reuse less.
+    """
+    if shape is None or not multiprocessors:
+        return 1.0
+    m, n, _ = shape
+    best = 0.0
+    for rows, columns, reuse in ((128, 256, 1.0), (128, 128, 0.9), (64, 128, 0.75), (64, 64, 0.6)):
+        tiles = ceil(m / rows) * ceil(n / columns)
+        filled = (m * n) / (ceil(m / rows) * rows * ceil(n / columns) * columns)
+        share = tiles / (ceil(tiles / multiprocessors) * multiprocessors) * reuse * filled
+        best = max(best, share)
+    return best
+
+
+def _matrix(operation: Operation, device: Device, silicon: Silicon, software: Software, memory: float) -> Timed:
+    quantized = operation.format not in FLOATS
+    rate = matmul_rate(operation, device, silicon, software, quantized)
+    arithmetic = operation.flops / rate if rate else 0.0
+    streamed = operation.bytes / (memory * (software.quantized if quantized else software.stream))
+    return Timed(operation, blend(arithmetic, streamed), COMPUTE if arithmetic >= streamed else BANDWIDTH)
+
+
+def _attention(operation: Operation, device: Device, silicon: Silicon, software: Software, memory: float) -> Timed:
+    rows, depth, heads = operation.shape or (1, 1, 1)
+    streamed = operation.bytes / (memory * software.cache)
+    if rows <= VECTOR_ROWS:
+        walked = 0.0
+        if software.walk and device.clock and operation.kernel.endswith("/eager"):
+            walked = software.walk * heads * depth / device.clock
+        return Timed(operation, streamed + walked, BANDWIDTH)
+    rate = matmul_rate(msgspec.structs.replace(operation, shape=None), device, silicon, software, False)
+    arithmetic = operation.flops / (rate * software.attention) if rate else 0.0
+    return Timed(operation, blend(arithmetic, streamed), COMPUTE if arithmetic >= streamed else BANDWIDTH)
+
+
+def _on_host(operation: Operation, device: Device) -> Timed:
+    cpu = kernels.SILICON["cpu"]
+    streamed = operation.bytes / ((device.host_bandwidth or 40e9) * cpu.dram)
+    rate = device.host_flops.get("fp32")
+    arithmetic = operation.flops / (rate * cpu.tensor) if rate else 0.0
+    return Timed(operation, max(streamed, arithmetic), HOST)
 
 
 def time_phase(phase: Phase, device: Device, runtime: str, factors: Factors | None = None) -> PhaseSeconds:
     """Seconds of one repeat of a phase, as a range, with the limit that takes most of them."""
-    timed = tuple(time_operation(o, device) for o in phase.operations)
-    busy = sum(t.seconds for t in timed)
-    host = sum(o.launches * kernels.find(o, device).host for o in phase.operations)
-    shares: dict[str, float] = {}
+    silicon = kernels.SILICON[kernels.silicon_name(device)]
+    timed = []
+    gaps = host = step = spread = 0.0
+    for operation in phase.operations:
+        software = kernels.SOFTWARE.get(operation.kernel.partition("/")[0], kernels.OTHER)
+        timed.append(time_operation(operation, device, silicon, software))
+        gaps += operation.launches * software.latency
+        host += operation.launches * software.host
+        step = max(step, software.step)
+        spread = max(spread, software.spread_prefill if phase.name == "prefill" else software.spread)
+    shares = {LAUNCHES: gaps}
     for t in timed:
         shares[t.limiter] = shares.get(t.limiter, 0.0) + t.seconds
-    limiter = LAUNCHES if host > busy else max(shares, key=lambda name: shares[name]) if shares else ""
-    likely = max(busy, host)
-    spread = max((kernels.find(o, device).spread for o in phase.operations), default=0.0)
+    busy = sum(shares.values())
+    limiter = LAUNCHES if host > busy else max(shares, key=lambda name: shares[name])
+    likely = max(busy, host) + step
+    spread += silicon.spread
     records = 0
     if factors is not None:
         largest = max(timed, key=lambda t: t.seconds).operation.format if timed else ""
         factor = factors.find(runtime, phase.name, largest)
         if factor is not None:
             likely, spread, records = likely * factor.value, factor.spread, factor.records
-    seconds = Range(likely / (1 + spread), likely, likely * (1 + spread))
-    return PhaseSeconds(seconds=seconds, limiter=limiter, timed=timed, records=records)
+    return PhaseSeconds(
+        seconds=Range(likely / (1 + spread), likely, likely * (1 + spread)), limiter=limiter, timed=tuple(timed),
+        gaps=gaps, host=host, records=records,
+    )  # fmt: skip

@@ -1,0 +1,79 @@
+"""Weights as an engine streams them: groups of matrices alike in shape, format, role and place.
+
+The embedding table is looked up, not streamed, unless it is also the head (tied): then all of it is read for every
+step. Norms and biases are thousands of times smaller than matrices and are counted with the elementwise work.
+"""
+
+import re
+
+from onecard.core.model import Model
+from onecard.parts.memo import per_model
+from onecard.parts.mixes import MIXES, gguf_types
+from onecard.parts.operations import Weight
+from onecard.parts.quantized import awq_bytes, gptq_bytes, int8_bytes, nf4_bytes, tensor_bytes
+from onecard.parts.transformer import Tensor, tensors
+
+BYTES = {"f32": 4.0, "fp32": 4.0, "f16": 2.0, "fp16": 2.0, "bf16": 2.0, "fp8": 1.0}
+_KEPT = ("output", "embedding", "router")
+_SMALL = ("norm", "bias", "position")
+
+
+@per_model
+def streams(model: Model, engine: str, quant: str, gpu_layers: int | None = None) -> tuple[Weight, ...]:
+    """Groups of streamed matrices. gpu_layers: layers on the device, from the last; None for all and the head."""
+    types = gguf_types(model, quant.lower()) if engine == "llama.cpp" and quant.lower() in MIXES else None
+    groups: dict[tuple[int, int, str, str, str], list[float]] = {}
+    every = tensors(model)
+    tied = not any(t.role == "output" for t in every)
+    for tensor in every:
+        head = tensor.role == "output" or (tied and tensor.role == "embedding")
+        if (
+            len(tensor.shape) < 2
+            or tensor.role in ("norm", "bias", "position")
+            or (tensor.role == "embedding" and not head)
+        ):
+            continue
+        k, n = tensor.shape[0], tensor.shape[1]
+        count = tensor.shape[2] if len(tensor.shape) > 2 else 1
+        if types is not None:
+            format, size = types[tensor.name].lower(), float(tensor_bytes(types[tensor.name], tensor.shape))
+        else:
+            format, size = _stored(tensor, quant, head, k, n, count)
+        role = "head" if head else "expert" if tensor.role == "expert" else "body"
+        entry = groups.setdefault((n, k, format, role, _place(tensor, model, gpu_layers, head)), [0.0, 0.0])
+        entry[0] += count
+        entry[1] += size
+    return tuple(
+        Weight(n=n, k=k, count=found[0], format=format, bytes=found[1], role=role, place=place)
+        for (n, k, format, role, place), found in groups.items()
+    )
+
+
+def _place(tensor: Tensor, model: Model, gpu_layers: int | None, head: bool) -> str:
+    if gpu_layers is None or gpu_layers > model.layers:
+        return "device"
+    return "host" if head or (tensor.layer or 0) < model.layers - gpu_layers else "device"
+
+
+def _stored(tensor: Tensor, quant: str, head: bool, k: int, n: int, count: int) -> tuple[str, float]:
+    """Format and bytes outside GGUF: the head, and small matrices that converters leave alone, stay 16-bit."""
+    name = quant.lower()
+    elements = float(k) * n * count
+    everything = name.startswith(("exl2", "int4wo", "int8wo", "mlc"))
+    if name in BYTES or ((head or tensor.role in _KEPT) and not everything):
+        return ("fp16" if name not in BYTES else name), elements * BYTES.get(name, 2.0)
+    if name.startswith(("nf4", "fp4")):
+        return name, float(nf4_bytes(round(elements), name.endswith("dq")))
+    if name == "int8":
+        return name, float(int8_bytes(k, n)) * count
+    bits = re.search(r"(\d+(?:\.\d+)?)(?:bpw)?$", name.partition("-g")[0])
+    width = float(bits[1]) if bits else 4.0
+    if name.startswith("gptq") and width.is_integer():
+        return name, float(gptq_bytes(k, n, int(width))) * count
+    if name.startswith("awq"):
+        return name, float(awq_bytes(k, n)) * count
+    if name.startswith("int8wo"):
+        return name, elements * 1.0
+    if name.startswith(("int4wo", "mlc")):
+        return name, elements * 4.5 / 8
+    return name, elements * width / 8
