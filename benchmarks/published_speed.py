@@ -132,7 +132,7 @@ def _exllama(row: Row, rate: str) -> Case:
     length = re.search(r"seq=(\d+)", row["context_or_resolution"])
     size = int(length[1]) if length else 256
     fast = row["software"].lower() == "exllama" or "mlc" in row["source"]
-    old = "torch 2.1 nightly" in row["software"] or "May 2023" in row["source"] and not fast
+    old = "torch 2.1 nightly" in row["software"] or ("May 2023" in row["source"] and not fast)
     # The decode figure stands beside a prompt that nearly fills the sequence: tokens come at its end.
     return Case(
         engine="exllama", version="0.1" if old else "1", quant=_quant(row),
