@@ -93,7 +93,8 @@ class Meter:
             seconds = time.perf_counter() - start
             self._gather()
             with self._lock:
-                self._open.remove(peaks)
+                # phases nest, so it is the innermost one (never `remove`, which finds any other with equal peaks)
+                self._open.pop()
             self._lower()
             self.seen(name, seconds, dict(peaks))
 

@@ -1,0 +1,73 @@
+"""What one training step of a transformer holds and does, from its shapes.
+
+The memory of a step is not the sum of everything in it: activations are freed while gradients come to be. The forward
+pass stacks up what each layer saves; the loss is the top of the stack; then the backward pass walks down, freeing one
+layer's activations and making its gradients. `worst_moment` walks the same way and returns the highest point.
+
+Saved bytes are counted from the operators of the net as PyTorch's autograd keeps them (derivatives.yaml names what
+each backward needs); the tests count the same on the running net with saved-tensor hooks.
+"""
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, kw_only=True)
+class Saved:
+    """Bytes per token of a micro-batch."""
+
+    layer: float
+    """kept by one layer for its backward pass"""
+    layer_input: float
+    """kept by one layer under gradient checkpointing"""
+    layer_work: float
+    """live besides while one layer goes backward"""
+    ends: float
+    """kept outside the layers: the last norm, the head's input"""
+    loss: float
+    """live at the loss: logits, their fp32 copy, log-softmax and gradient"""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Moment:
+    """The highest point of a step, in bytes."""
+
+    activations: float
+    gradients: float
+    where: str
+
+
+def worst_moment(
+    saved: Saved,
+    *,
+    tokens: float,
+    layers: int,
+    layer_gradients: float,
+    other_gradients: float,
+    accumulating: bool,
+    checkpointing: bool,
+) -> Moment:
+    """Walk from the loss down to the first layer and return the moment that holds the most.
+
+    tokens: of one micro-batch. layer_gradients: bytes made by one layer's backward; other_gradients: by head and
+    embedding. accumulating: the gradients of earlier micro-batches are there from the start.
+    """
+    kept = saved.layer_input if checkpointing else saved.layer
+    again = saved.layer if checkpointing else 0.0
+    full = other_gradients + layers * layer_gradients
+    moments = [
+        Moment(
+            activations=tokens * (layers * kept + saved.ends + saved.loss),
+            gradients=full if accumulating else 0.0,
+            where="loss",
+        )
+    ]
+    for done in range(1, layers + 1):
+        moments.append(
+            Moment(
+                activations=tokens * ((layers - done + 1) * kept + again + saved.layer_work),
+                gradients=full if accumulating else other_gradients + done * layer_gradients,
+                where="backward",
+            )
+        )
+    moments.append(Moment(activations=0.0, gradients=full, where="optimizer"))
+    return max(moments, key=lambda m: m.activations + m.gradients)
