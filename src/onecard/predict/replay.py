@@ -12,63 +12,11 @@ import functools
 from bisect import bisect_right
 from itertools import pairwise
 
-import msgspec
-
 from onecard.core.cost import Events
+from onecard.core.traced import Breakdown, OomPoint, PhasePeak, Replay
 from onecard.predict.allocator import Allocator, OutOfMemory
 from onecard.predict.allocator_settings import DEFAULT, AllocatorSettings
 from onecard.predict.blocks import Block
-
-
-class PhasePeak(msgspec.Struct, frozen=True, kw_only=True):
-    """One stretch between two marks. Bytes; the last two as it ends."""
-
-    name: str
-    first: int
-    """index of its first event"""
-    allocated: int
-    reserved: int
-    allocated_after: int
-    reserved_after: int
-
-
-class OomPoint(msgspec.Struct, frozen=True, kw_only=True):
-    """Where a process under a cap stops."""
-
-    event: int
-    phase: str
-    category: str
-    module: str
-    operator: str
-    asked: int
-    """bytes of the request, as PyTorch's message shows them"""
-    allocated: int
-    reserved: int
-    limit: int
-
-
-class Replay(msgspec.Struct, frozen=True, kw_only=True):
-    """What a process holds while it does what the trace did. Bytes."""
-
-    peak_allocated: int
-    peak_reserved: int
-    peak_requested: int
-    """what the storages asked for, before any rounding"""
-    peak_event: int
-    """index in `order` of the birth at which the allocated peak is reached"""
-    phases: tuple[PhasePeak, ...]
-    retries: int
-    """times that cached blocks had to go back to the driver to make room: slow, and close to the end"""
-    segments: int
-    oom: OomPoint | None = None
-    allocated: tuple[int, ...] = ()
-    """after each event, where a timeline was asked for"""
-    reserved: tuple[int, ...] = ()
-
-    def phase(self, name: str) -> PhasePeak | None:
-        """The largest stretch of a name."""
-        found = [p for p in self.phases if p.name == name]
-        return max(found, key=lambda p: p.reserved) if found else None
 
 
 @functools.lru_cache(maxsize=64)
@@ -183,15 +131,6 @@ def live(events: Events, at: int) -> list[int]:
         else:
             born[number] = None
     return list(born)
-
-
-class Breakdown(msgspec.Struct, frozen=True, kw_only=True):
-    """Who holds the memory at one moment: requested bytes by category, by module and by operator, largest first."""
-
-    total: int
-    categories: dict[str, int]
-    modules: dict[str, int]
-    operators: dict[str, int]
 
 
 def breakdown(events: Events, at: int) -> Breakdown:
