@@ -90,6 +90,9 @@ class Model(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     norm: str = "rms"
     """rms or layer (with bias)"""
     norms_per_layer: int = 2
+    """0: norms without weights, the final one too (OLMo 1)"""
+    embed_norm: bool = False
+    """a norm right behind the embedding (BLOOM, BERT)"""
     parallel: bool = False
     """attention and feed-forward side by side (Falcon, Phi-2, GPT-J)"""
     qkv_bias: bool = False
@@ -128,6 +131,8 @@ class Model(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     tensor_shapes: dict[str, tuple[int, ...]] = {}
     file: str | None = None
     """path of the GGUF file or folder that was read"""
+    note: str | None = None
+    """what a reader had to assume, for example an architecture that it does not know, read as a Llama"""
 
     def kind_of(self, layer: int) -> str:
         """FULL, SLIDING, LINEAR or MAMBA."""
