@@ -90,6 +90,8 @@ class Allocator:
         self.retries = 0
         self.segments_taken = 0
         self.segments_returned = 0
+        self.log: list[tuple[str, int, int]] | None = None
+        """(action, address, bytes) of every segment or page taken and returned, in PyTorch's words, where it is a list"""
         self._divisions = any(d > 1 for d in settings.roundup_power2_divisions)
         self._ages = allowed is not None and settings.garbage_collection_threshold > 0
 
@@ -154,7 +156,7 @@ class Allocator:
                     if block.base is not None:
                         self._unmap(block)
                     elif block.whole:
-                        self._release(block)
+                        self.release(block)
 
     # ------------------------------------------------------------------ cached blocks
 
@@ -208,24 +210,30 @@ class Allocator:
             return None
         if self.settings.expandable_segments:
             return self._grow(pool, size, stream)
-        if not self._reserve(segment):
+        if self.capacity is not None and self.reserved + segment > self.capacity:
             return None
-        return Block(self.place(segment), segment, pool, stream)
+        block = Block(self.place(segment), segment, pool, stream)
+        self._reserve("segment_alloc", block.address, segment)
+        return block
 
-    def _reserve(self, size: int) -> bool:
-        if self.capacity is not None and self.reserved + size > self.capacity:
-            return False
+    def _reserve(self, action: str, address: int, size: int) -> None:
         self.segments_taken += 1
         self.reserved += size
         if self.reserved > self.peak_reserved:
             self.peak_reserved = self.reserved
-        return True
+        if self.log is not None:
+            self.log.append((action, address, size))
 
-    def _release(self, block: Block) -> None:
+    def _return(self, action: str, block: Block) -> None:
+        self.segments_returned += 1
+        self.reserved -= block.size
+        if self.log is not None:
+            self.log.append((action, block.address, block.size))
+
+    def release(self, block: Block) -> None:
         """cudaFree of a cached block that fills its segment."""
         block.pool.remove(block)
-        self.reserved -= block.size
-        self.segments_returned += 1
+        self._return("segment_free", block)
 
     def _release_oversize(self, pool: Pool, size: int, stream: int) -> bool:
         """Under max_split_size: first return just enough unsplittable blocks for this request."""
@@ -236,12 +244,12 @@ class Allocator:
         blocks = pool.free.get(stream, [])
         at = bisect_left(blocks, (wanted,))
         if at < len(blocks):
-            self._release(blocks[at][2])
+            self.release(blocks[at][2])
             return True
         released = 0
         while blocks and released < wanted and blocks[-1][0] >= limit:
             released += blocks[-1][0]
-            self._release(blocks[-1][2])
+            self.release(blocks[-1][2])
         return released >= wanted
 
     def _collect(self) -> None:
@@ -263,7 +271,7 @@ class Allocator:
             for block in old:
                 reclaimed += block.size
                 ages -= pool.searches - block.born
-                self._release(block)
+                self.release(block)
             idle = [b for b in idle if b not in old]
 
     # ------------------------------------------------------------------ expandable segments
@@ -306,8 +314,9 @@ class Allocator:
         """Back the start of an unmapped stretch with whole pages."""
         page = SMALL_SEGMENT if block.pool.small else self.settings.large_segment
         size = min(-(-size // page) * page, block.size)
-        if not self._reserve(size):
+        if self.capacity is not None and self.reserved + size > self.capacity:
             return False
+        self._reserve("segment_map", block.address, size)
         pool = block.pool
         pool.remove_unmapped(block)
         if size < block.size:
@@ -343,7 +352,6 @@ class Allocator:
             piece.insert(block, block.after)
             pool.add(piece)
         block.address, block.size, block.mapped = base + first, last - first, False
-        self.reserved -= block.size
-        self.segments_returned += 1
+        self._return("segment_unmap", block)
         pool.merge(block)
         pool.add_unmapped(block)

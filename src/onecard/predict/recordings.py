@@ -96,17 +96,15 @@ def replay(recording: Recording, settings: AllocatorSettings | None = None) -> R
         mapped = any(action == "segment_map" for action, *_ in recording.events)
         settings = AllocatorSettings(expandable_segments=True) if mapped else DEFAULT
     given: deque[tuple[int, int]] = deque()
-    sizes: list[tuple[int, int | None]] = []
 
     def place(size: int) -> int:
-        address, recorded = given.popleft() if given else (_elsewhere(len(sizes)), None)
-        sizes.append((size, recorded))
-        return address
+        return given[0][0] if given else 1 << 60  # an address that no recording has
 
     allocator = Allocator(settings, place=place)
     blocks = _start(recording, allocator)
+    allocator.log = []
     start_allocated, start_reserved = allocator.allocated, allocator.reserved
-    allocations = same = segments = 0
+    allocations = same = segments = same_segments = extra = 0
     reserved = peak = start_reserved
     for action, size, address, stream in recording.events:
         if action in ("segment_alloc", "segment_map"):
@@ -122,25 +120,25 @@ def replay(recording: Recording, settings: AllocatorSettings | None = None) -> R
             allocations += 1
             same += block.address == address
             blocks[address] = block
+            for taken, where, bytes_taken in allocator.log:
+                if taken in ("segment_alloc", "segment_map"):
+                    extra += not given
+                    same_segments += bool(given) and given.popleft() == (where, bytes_taken)
+            allocator.log.clear()
         elif action == "free_completed" and address in blocks:
             allocator.free(blocks.pop(address))
     return Replayed(
         allocations=allocations,
         same_address=same,
         segments=segments,
-        same_segments=sum(size == recorded for size, recorded in sizes),
-        extra_segments=sum(recorded is None for _, recorded in sizes),
+        same_segments=same_segments,
+        extra_segments=extra,
         peak_reserved=allocator.peak_reserved,
         recorded_peak_reserved=peak,
         start_allocated=start_allocated,
         start_reserved=start_reserved,
         peak_allocated=allocator.peak_allocated,
     )
-
-
-def _elsewhere(number: int) -> int:
-    """An address that no recording has."""
-    return (1 << 60) + (number << 40)
 
 
 def _start(recording: Recording, allocator: Allocator) -> dict[int, Block]:
@@ -216,8 +214,9 @@ def _give_back(allocator: Allocator, address: int) -> None:
     for pool in (allocator.large, allocator.small):
         for blocks in pool.free.values():
             for _, _, block in blocks:
-                if block.address == address and block.whole:
-                    pool.remove(block)
-                    allocator.reserved -= block.size
-                    allocator.segments_returned += 1
+                if block.address == address and block.whole and block.base is None:
+                    allocator.release(block)
+                    return
+                if block.base is not None and block.address <= address < block.address + block.size:
+                    allocator.empty_cache()  # pages go back when the cache is emptied, all free ones at once
                     return
