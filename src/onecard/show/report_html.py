@@ -5,10 +5,11 @@ from html import escape
 from typing import Any
 
 from onecard.core.plan import Plan
-from onecard.core.record import Measurement, Record
+from onecard.core.record import Record
 from onecard.core.report import Report
 from onecard.core.units import GiB, show_rate, show_seconds, show_size
 from onecard.show.drawing import COLOURS, range_bar, scatter, stacked_bar, timeline
+from onecard.show.report_text import measured_text
 from onecard.show.text import LIMITERS, MARKS, part_name, rate_unit, settings_line, size_range
 
 STYLE = """
@@ -28,9 +29,11 @@ border:1px solid var(--line);border-radius:8px;padding:.6rem 1rem;margin:1rem 0;
 svg{display:block}
 svg.bar{width:100%;height:22px;
 border-radius:4px;background:var(--line)}svg.range{width:200px}svg.scatter{max-width:30rem}
-svg.timeline{width:100%;background:var(--card);border:1px solid var(--line)}svg text{font:11px system-ui;fill:var(--soft)}
+svg.timeline{width:100%;background:var(--card);border:1px solid var(--line)}
+svg text{font:11px system-ui;fill:var(--soft)}
 figure{margin:.6rem 0}
-code{font:13px ui-monospace,monospace;overflow-wrap:anywhere}.key{display:inline-block;width:.8em;height:.8em;border-radius:2px;margin-right:.35em}
+code{font:13px ui-monospace,monospace;overflow-wrap:anywhere}
+.key{display:inline-block;width:.8em;height:.8em;border-radius:2px;margin-right:.35em}
 .fits,.ok,.info{color:var(--fits)}.tight,.warning,.stopped{color:var(--tight)}.offload{color:var(--offload)}.no,.error,.oom,.failed{color:var(--no)}
 .verdict{font-weight:700}@media print{body{max-width:none;margin:0}section{border-color:#999}}
 """
@@ -134,21 +137,19 @@ def _comparison(records: tuple[Record, ...]) -> str:
     )
 
 
-def _value(m: Measurement, value: float | None) -> str:
-    if value is None:
-        return "not observed"
-    if m.unit == "bytes":
-        return show_size(value)
-    return show_seconds(value) if m.unit in ("s", "seconds") else show_rate(value, m.unit)
-
-
 def _record(record: Record) -> str:
     rows = []
     for m in record.measurements:
         error = "" if m.error is None else f"{m.error:+.1%}"
         drawn = range_bar(*m.predicted, m.measured, m.name) if m.predicted and m.predicted[2] > 0 else ""
         rows.append(
-            (escape(m.name), _value(m, m.predicted[1] if m.predicted else None), _value(m, m.measured), error, drawn)
+            (
+                escape(m.name),
+                measured_text(m, m.predicted[1] if m.predicted else None),
+                measured_text(m, m.measured),
+                error,
+                drawn,
+            )
         )
     lines = []
     for name, values in record.samples.items():
