@@ -29,9 +29,10 @@ def gather(
     title: str = "What this machine can do",
 ) -> Report:
     """A Report of this machine; by default with the newest fifty Records of the store and what the doctor finds."""
-    from onecard import machine, store
+    from onecard import machine
+    from onecard.store.records import find
 
-    known = store.find(records_file(), limit=50) if records is None else tuple(records)
+    known = find(records_file(), limit=50) if records is None else tuple(records)
     found = _doctor() if findings is None else tuple(findings)
     return Report(
         title=title,
