@@ -160,9 +160,7 @@ class _Question:
         return search(choices, lambda chosen: self._memory({**given, **chosen}), self.budget)
 
     def _memory(self, values: dict[str, Any]) -> Memory:
-        from onecard.predict.memory import price_memory
-
-        return price_memory(self.work.cost(make(self.work.settings, values)), self.card)
+        return self._price(self.work.cost(make(self.work.settings, values)), explain=False).memory
 
     def _price(self, cost: Cost, *, explain: bool) -> Estimate:
         from onecard.predict.price import price
