@@ -148,6 +148,7 @@ class _Question:
             budget=self.budget,
             versions=versions,
             notes=cost.notes,
+            notable=tuple(self._notable(settings)),
         )
 
     def _choices(self, given: dict[str, Any]) -> tuple[Choice, ...]:
@@ -199,10 +200,12 @@ class _Question:
         choices = tuple(c for c in other._choices(self.given) if c.setting not in OFFLOAD_SETTINGS)
         return search(choices, lambda chosen: other._memory({**self.given, **chosen})).verdict != NO
 
-    def _command(self, settings: dict[str, Any]) -> str:
+    def _notable(self, settings: dict[str, Any]) -> dict[str, Any]:
         defaults = {f.name: f.default for f in msgspec.structs.fields(self.work.settings)}
-        shown = {k: v for k, v in settings.items() if v is not None and v != defaults.get(k)}
-        return " ".join(["onecard run", self.name, *(_flag(k, v) for k, v in shown.items())])
+        return {k: v for k, v in settings.items() if v is not None and v != defaults.get(k)}
+
+    def _command(self, settings: dict[str, Any]) -> str:
+        return " ".join(["onecard run", self.name, *(_flag(k, v) for k, v in self._notable(settings).items())])
 
 
 def _flag(name: str, value: Any) -> str:

@@ -72,6 +72,8 @@ class Plan(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     budget: int | None = None
     versions: dict[str, str] = {}
     notes: tuple[str, ...] = ()
+    notable: tuple[str, ...] = ()
+    """settings that differ from the workload's defaults: what a reader wants to see first"""
 
 
 def plan_id(workload: str, settings: dict[str, Any], device: str, versions: dict[str, str]) -> str:

@@ -21,7 +21,7 @@ from onecard.show.text import (
 
 def plan_view(plan: Plan, *, decisions: int = 6) -> RenderableType:
     """Everything a person asks of a plan on one screen."""
-    pieces: list[RenderableType] = [_headline(plan), Text(settings_line(plan.settings, ("model",)), "dim"), Text()]
+    pieces: list[RenderableType] = [_headline(plan), Text(_settings(plan), "dim"), Text()]
     pieces += [_memory(plan), Text(), _speed(plan)]
     if plan.decisions:
         pieces += [Text(), _decisions(plan, decisions)]
@@ -41,6 +41,11 @@ def plan_view(plan: Plan, *, decisions: int = 6) -> RenderableType:
             )
         )
     return Group(*pieces)
+
+
+def _settings(plan: Plan) -> str:
+    shown = {k: v for k, v in plan.settings.items() if k in plan.notable or k == "engine"}
+    return settings_line(shown, ("model",))
 
 
 def _headline(plan: Plan) -> Text:
@@ -74,7 +79,7 @@ def _memory(plan: Plan) -> Table:
     cap = "" if plan.budget is None else f", budget {show_size(plan.budget)}"
     total = plan.device.get("memory_total", room)
     table.caption = Text(
-        f"{size_range(memory.peak_bytes)} in {memory.phase}, of {show_size(room)} usable ({show_size(total)} on the card){free}{cap}",
+        f"{size_range(memory.peak_bytes)} in {memory.phase}, of {show_size(room)} usable ({show_size(total)} in all){free}{cap}",
         "default",
     )
     for name, size in memory.host_parts.items():

@@ -9,7 +9,7 @@ STYLES = {FITS: "bold green", TIGHT: "bold yellow", OFFLOAD: "bold cyan", NO: "b
 
 MARKS = {FITS: "✓ fits", TIGHT: "! tight", OFFLOAD: "↓ offload", NO: "✗ no"}
 
-PART_NAMES = {"kv_cache": "KV cache", "context": "CUDA context"}
+PART_NAMES = {"kv_cache": "KV cache", "context": "runtime context"}
 
 LIMITERS = {
     "compute": "arithmetic",
