@@ -1,0 +1,41 @@
+"""A Finding: one thing that a check of the machine found, with its evidence and one thing to do next."""
+
+import msgspec
+
+ERROR, WARNING, NOTE = "error", "warning", "note"
+"""error: work on the device fails or silently uses the CPU. warning: it works, but slower, or only for now.
+note: worth knowing, nothing is wrong."""
+
+
+class Finding(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """What `doctor` reports."""
+
+    rule: str
+    title: str
+    severity: str
+    evidence: str
+    """one line with the values that were seen"""
+    cause: str
+    next: str
+    """one command, or one thing to do"""
+    source: str
+    date: str
+    """when the rule was last checked against its source"""
+    confidence: str = "high"
+    """high: the evidence leaves no other reading; medium: it usually means this; low: a hint"""
+
+
+class RuleText(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """A rule as `doctor --explain` shows it."""
+
+    rule: str
+    title: str
+    severity: str
+    area: str
+    cause: str
+    next: dict[str, str]
+    """platform -> command; "any" for all others"""
+    looks_at: str
+    source: str
+    date: str
+    confidence: str

@@ -1,0 +1,158 @@
+"""Which PyTorch build runs on which card and driver: published tables as data, and the two rules that read them.
+
+A driver runs every build of its own CUDA major version and of older ones (minor version compatibility). A binary kernel
+(cubin) for compute capability X.y runs on X.z with z >= y: a card of 8.9 runs what was built for 8.6, so a card needs
+no entry of its own in a build's list.
+"""
+
+from typing import NamedTuple
+
+OLD = ("5.0", "6.0", "7.0", "7.5", "8.0", "8.6", "9.0")
+VOLTA_UP = ("7.0", "7.5", "8.0", "8.6", "9.0", "10.0", "12.0")
+TURING_UP = ("7.5", "8.0", "8.6", "9.0", "10.0", "12.0")
+
+MATRIX = "https://github.com/pytorch/pytorch/blob/main/RELEASE.md#pytorch-cuda-support-matrix"
+
+
+class Build(NamedTuple):
+    """One CUDA build of a PyTorch release for x86-64 Linux and Windows."""
+
+    torch: str
+    cuda: str
+    architectures: tuple[str, ...]
+    source: str
+    date: str
+
+    @property
+    def tag(self) -> str:
+        """ "cu130": the name of its package index."""
+        return "cu" + self.cuda.replace(".", "")
+
+
+BUILDS = (
+    Build("2.14", "12.6", OLD, MATRIX, "2026-08-21"),
+    Build("2.14", "13.0", TURING_UP, MATRIX, "2026-08-21"),
+    Build("2.14", "13.2", TURING_UP, MATRIX, "2026-08-21"),
+    Build("2.13", "12.6", OLD, MATRIX, "2026-09-18"),
+    Build("2.13", "13.0", TURING_UP, MATRIX, "2026-09-18"),
+    Build("2.13", "13.2", TURING_UP, MATRIX, "2026-09-18"),
+    Build("2.12", "12.6", OLD, "https://github.com/pytorch/pytorch/pull/182849", "2026-05-07"),
+    Build("2.12", "13.0", TURING_UP, "https://github.com/pytorch/pytorch/pull/182849", "2026-05-07"),
+    Build("2.12", "13.2", TURING_UP, "https://github.com/pytorch/pytorch/pull/182849", "2026-05-07"),
+    Build("2.11", "12.6", OLD, "https://github.com/pytorch/pytorch/pull/175253", "2026-02-18"),
+    Build("2.11", "12.8", TURING_UP, "https://github.com/pytorch/pytorch/pull/175253", "2026-02-18"),
+    Build("2.11", "13.0", TURING_UP, "https://github.com/pytorch/pytorch/pull/175253", "2026-02-18"),
+    Build("2.10", "12.6", OLD, "https://github.com/pytorch/pytorch/pull/175253", "2026-02-18"),
+    Build("2.10", "12.8", VOLTA_UP, "https://github.com/pytorch/pytorch/pull/175253", "2026-02-18"),
+    Build("2.10", "13.0", TURING_UP, "https://github.com/pytorch/pytorch/pull/175253", "2026-02-18"),
+    Build("2.9", "12.6", OLD, "https://github.com/pytorch/pytorch/pull/164471", "2025-10-02"),
+    Build("2.9", "12.8", VOLTA_UP, "https://github.com/pytorch/pytorch/pull/164471", "2025-10-02"),
+    Build("2.9", "13.0", TURING_UP, "https://github.com/pytorch/pytorch/pull/164471", "2025-10-02"),
+    Build("2.8", "12.6", OLD, "https://github.com/pytorch/pytorch/issues/157517", "2025-07-14"),
+    Build("2.8", "12.8", VOLTA_UP, "https://github.com/pytorch/pytorch/issues/157517", "2025-07-14"),
+    Build("2.8", "12.9", VOLTA_UP, "https://github.com/pytorch/pytorch/issues/157517", "2025-07-14"),
+    Build("2.7", "11.8", OLD, "https://github.com/pytorch/pytorch/issues/145544", "2025-04-23"),
+    Build("2.7", "12.6", OLD, "https://github.com/pytorch/pytorch/issues/145544", "2025-04-23"),
+    Build("2.7", "12.8", TURING_UP, "https://github.com/pytorch/pytorch/issues/145544", "2025-04-23"),
+    *(Build(t, c, OLD, MATRIX, "2025-04-23") for t, c in
+      (("2.6", "11.8"), ("2.6", "12.4"), ("2.6", "12.6"), ("2.5", "11.8"), ("2.5", "12.1"), ("2.5", "12.4"))),
+)  # fmt: skip
+"""Newest release first. Sources: the support matrix of each release."""
+
+DRIVERS = {
+    13: ("580", "580", "https://docs.nvidia.com/deploy/cuda-compatibility/minor-version-compatibility.html", "2025-12-04"),
+    12: ("525.60.13", "527.41", "https://docs.nvidia.com/deploy/cuda-compatibility/minor-version-compatibility.html",
+         "2025-12-04"),
+    11: ("450.80.02", "452.39", "https://docs.nvidia.com/deploy/cuda-compatibility/minor-version-compatibility.html",
+         "2025-12-04"),
+}  # fmt: skip
+"""CUDA major version -> lowest driver on Linux, on Windows, source, date of the table."""
+
+PYTHONS = ((3, 10), (3, 14))
+"""lowest and highest Python with stable wheels of current PyTorch (2.12 to 2.14): the release compatibility matrix in
+RELEASE.md, 2026-08-21; 3.15 is experimental"""
+
+LLM_PYTHONS = ((3, 11), (3, 14))
+"""what onecard itself needs, and what its extras have wheels for"""
+
+
+def decode_cuda(number: int) -> str:
+    """ "11.6" from the driver's 11060."""
+    return f"{number // 1000}.{number % 1000 // 10}"
+
+
+def parts(version: str) -> tuple[int, ...]:
+    """Leading numbers of a version, for comparing: "2.13.0+cpu" is (2, 13, 0), "525.60.13" is (525, 60, 13)."""
+    numbers: list[int] = []
+    for piece in version.partition("+")[0].split("."):
+        digits = ""
+        for letter in piece:
+            if not letter.isdigit():
+                break
+            digits += letter
+        if not digits:
+            break
+        numbers.append(int(digits))
+    return tuple(numbers)
+
+
+def driver_runs(driver_cuda: int, cuda: str) -> bool:
+    """Whether a driver (12040 for CUDA 12.4) runs what was built with that CUDA: same major version or an older one."""
+    return driver_cuda // 1000 >= parts(cuda)[0]
+
+
+def card_runs(capability: str, architectures: tuple[str, ...]) -> bool:
+    """Whether binary kernels of these architectures ("8.6", "sm_86" or "compute_120" for PTX) run on a card.
+
+    A cubin runs on the same major version with the same or a higher minor one; PTX is compiled for anything newer.
+    Architecture-specific code ("sm_90a") runs nowhere else.
+    """
+    card = _capability(capability)
+    for each in architectures:
+        if each.endswith(("a", "f")):
+            continue
+        built = _capability(each)
+        if each.startswith("compute_"):
+            if card >= built:
+                return True
+        elif built[0] == card[0] and built[1] <= card[1]:
+            return True
+    return False
+
+
+def _capability(text: str) -> tuple[int, int]:
+    digits = text.rpartition("_")[2]
+    if "." in digits:
+        major, _, minor = digits.partition(".")
+        return int(major), int(minor)
+    return int(digits[:-1] or 0), int(digits[-1])
+
+
+def build_of(torch: str, cuda: str | None) -> Build | None:
+    """The published build of an installed PyTorch; None for one that the table does not know."""
+    release = ".".join(str(n) for n in parts(torch)[:2])
+    return next((b for b in BUILDS if b.torch == release and b.cuda == cuda), None)
+
+
+def best_build(capability: str | None, driver_cuda: int | None) -> Build | None:
+    """The newest build that this card and this driver run; the stable CUDA 13.0 before the newer 13.2.
+
+    None: no published build does (a driver of CUDA 10, say). Unknown card or driver counts as a current one.
+    """
+    fitting = [
+        b
+        for b in BUILDS
+        if (capability is None or card_runs(capability, b.architectures))
+        and (driver_cuda is None or driver_runs(driver_cuda, b.cuda))
+    ]
+    order = {"13.0": 0, "12.8": 1, "12.6": 2, "13.2": 3}
+    newest = max((parts(b.torch) for b in fitting), default=None)
+    return min((b for b in fitting if parts(b.torch) == newest), key=lambda b: order.get(b.cuda, 9), default=None)
+
+
+def install_torch(build: Build | None, python: str = "python -m pip") -> str:
+    """One command that installs that build; the CPU build for None. Pinned only where the newest release lacks that CUDA."""
+    if build is None:
+        return f"{python} install torch --index-url https://download.pytorch.org/whl/cpu"
+    pin = "torch" if build.torch == BUILDS[0].torch else f'"torch=={build.torch}.*"'
+    return f"{python} install {pin} --index-url https://download.pytorch.org/whl/{build.tag}"

@@ -1,0 +1,221 @@
+"""Filling Facts from this machine: files, package metadata, NVML, two programs; in less than two seconds.
+
+Every question has a deadline of its own and all run side by side, so a probe that hangs costs its own answer and
+nothing else. Only a driver is waited for longer: without persistence mode it takes seconds to wake up.
+"""
+
+import datetime
+import os
+import platform
+import shutil
+import sys
+import sysconfig
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from onecard.machine import disks, linux, nvml, packages, sysfs, windows
+from onecard.machine.cpu import processor
+from onecard.machine.facts import Facts, Python, Torch
+from onecard.machine.nvml import Card, Nvml
+from onecard.machine.patience import together, within
+
+PATIENCE = 1.5
+DRIVER_PATIENCE = 6.0
+
+VARIABLES = (
+    "CUDA_VISIBLE_DEVICES", "CUDA_HOME", "CUDA_PATH", "CUDA_LAUNCH_BLOCKING", "CUDA_DEVICE_ORDER", "LD_LIBRARY_PATH",
+    "PYTORCH_CUDA_ALLOC_CONF", "PYTORCH_ALLOC_CONF", "PYTORCH_NO_CUDA_MEMORY_CACHING", "BNB_CUDA_VERSION", "HF_HOME",
+    "HF_HUB_CACHE", "HUGGINGFACE_HUB_CACHE", "TRANSFORMERS_CACHE", "PYTORCH_TRANSFORMERS_CACHE", "HF_HUB_OFFLINE",
+    "XDG_CACHE_HOME", "OMP_NUM_THREADS", "MKL_NUM_THREADS", "KMP_DUPLICATE_LIB_OK", "NVIDIA_VISIBLE_DEVICES",
+    "NVIDIA_DRIVER_CAPABILITIES", "HSA_OVERRIDE_GFX_VERSION", "ROCR_VISIBLE_DEVICES", "HIP_VISIBLE_DEVICES",
+    "TORCH_CUDA_ARCH_LIST", "ONECARD_HOME",
+)  # fmt: skip
+"""Environment variables that decide whether and how a device is used; tokens and passwords are never read."""
+
+PROGRAMS = (
+    "nvcc",
+    "cl",
+    "gcc",
+    "ninja",
+    "docker",
+    "nvidia-ctk",
+    "nvidia-container-runtime",
+    "nvidia-smi",
+    "uv",
+    "rocm-smi",
+)
+
+
+def collect() -> Facts:
+    """This machine now. Never raises; what does not answer stays None."""
+    environment = {n: os.environ[n] for n in VARIABLES if n in os.environ}
+    system = {"Windows": "windows", "Darwin": "darwin"}.get(platform.system(), "linux")
+    programs = {p: w for p in PROGRAMS if (w := shutil.which(p))}
+    questions: dict[str, Callable[[], Any]] = {
+        "packages": packages.versions,
+        "installers": lambda: packages.built_here(("llama-cpp-python", "flash-attn", "bitsandbytes")),
+        "files": lambda: packages.compiled_parts(nvml.likely()),
+        "torch": packages.torch_here,
+        "disks": lambda: disks.disks(environment),
+        "incomplete": lambda: disks.incomplete_downloads(environment),
+        "cpu": processor,
+        "system": lambda: _of_system(system, environment, programs),
+    }
+    if system == "linux":
+        questions["log"] = linux.kernel_log
+    driver = within_driver()
+    told = together(PATIENCE, questions)
+    torch: Torch | None = told["torch"]
+    cpu = told["cpu"]
+    values: dict[str, Any] = {
+        "taken": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
+        "system": system,
+        "architecture": platform.machine(),
+        "kernel": platform.release(),
+        "host": platform.node() or None,
+        "user": os.environ.get("USER") or os.environ.get("USERNAME"),
+        "home": str(Path.home()),
+        "python": python(),
+        "packages": told["packages"] or {},
+        "installers": told["installers"] or {},
+        "files": told["files"] or {},
+        "torch": torch,
+        "environment": environment,
+        "programs": programs,
+        "kernel_log": told.get("log") or (),
+        "disks": told["disks"] or {},
+        "incomplete_downloads": told["incomplete"],
+        "load": _load(),
+        "open_files": _open_files(),
+        **(told["system"] or {}),
+        **driver,
+    }
+    if cpu is not None:
+        values |= {
+            "processors": cpu.machine_logical,
+            "physical": cpu.physical,
+            "allowed": cpu.logical,
+            "limited_by": cpu.limited_by or None,
+            "sets": cpu.sets,
+            "memory_total": cpu.memory_total,
+            "memory_available": cpu.memory_available,
+        }
+    values["readings"] = (*driver.get("readings", ()), *within(0.5, _amd_readings, ()))
+    return Facts(**values)
+
+
+def python() -> Python:
+    """The interpreter that runs us."""
+    return Python(
+        version=platform.python_version(),
+        bits=64 if sys.maxsize > 2**32 else 32,
+        virtual=sys.prefix != sys.base_prefix or "CONDA_PREFIX" in os.environ,
+        managed=(Path(sysconfig.get_path("stdlib")) / "EXTERNALLY-MANAGED").exists(),
+    )
+
+
+def within_driver() -> dict[str, Any]:
+    """The NVIDIA driver's part, or that it is late."""
+    library = nvml.library()
+    if not nvml.likely():
+        return {}
+    late: dict[str, Any] = {"nvml_error": "late"}
+    return {"nvml_library": library, **within(DRIVER_PATIENCE, _nvml, late)}
+
+
+def _nvml() -> dict[str, Any]:
+    connection, error = Nvml.open_or_say()
+    if connection is None:
+        return {"nvml_error": error}
+    try:
+        driver = connection.driver()
+        cards: list[Card] = connection.cards()
+        return {
+            "driver": driver.version,
+            "driver_cuda": driver.cuda,
+            "cards": tuple(cards),
+            "readings": tuple(connection.readings()),
+        }
+    finally:
+        connection.close()
+
+
+def _amd_readings() -> tuple[Any, ...]:
+    amd = [a for a in sysfs.adapters() if a.vendor == sysfs.AMD]
+    return tuple(sysfs.reading(a, i) for i, a in enumerate(amd))
+
+
+def _of_system(system: str, environment: dict[str, str], programs: dict[str, str]) -> dict[str, Any]:
+    if system == "linux":
+        cudnn = [Path(entry) / "nvidia" / "cudnn" / "lib" for entry in sys.path if entry]
+        return {
+            "distribution": linux.distribution(),
+            "wsl": linux.is_wsl(),
+            "container": linux.container(),
+            "adapters": linux.adapters(),
+            "modules": linux.modules(),
+            "driver_module": linux.driver_module(),
+            "device_nodes": linux.device_nodes(),
+            "preserves_memory": linux.preserves_memory(),
+            "secure_boot": linux.secure_boot(),
+            "wsl_library": linux.wsl_library(environment) if linux.is_wsl() else None,
+            "rocm": linux.rocm(),
+            "groups": _groups(),
+            "toolkit": linux.toolkit(environment),
+            "cudnn_copies": linux.cudnn_copies(environment, cudnn),
+            "docker": linux.docker(programs),
+            "governor": linux.governor(),
+            "on_battery": linux.on_battery(),
+            "shm_total": _size_of(Path("/dev/shm")),
+            "swap_total": _swap(),
+        }
+    if system == "windows":
+        return windows.facts()
+    return {"adapters": _apple_adapters(), "distribution": f"macOS {platform.mac_ver()[0]}"}
+
+
+def _apple_adapters() -> tuple[str, ...]:
+    from onecard.machine.patience import ask
+
+    told = ask(["sysctl", "-n", "machdep.cpu.brand_string"], 0.5)
+    return (f"apple:{told.text.strip()}",) if told is not None and "Apple" in told.text else ()
+
+
+def _groups() -> tuple[str, ...]:
+    import grp
+
+    found = []
+    for number in {*os.getgroups(), os.getgid()}:
+        try:
+            found.append(grp.getgrgid(number).gr_name)
+        except KeyError:
+            found.append(str(number))
+    return tuple(sorted(found))
+
+
+def _size_of(path: Path) -> int | None:
+    return shutil.disk_usage(path).total if path.is_dir() else None
+
+
+def _swap() -> int | None:
+    for line in linux.text(Path("/proc/meminfo")).splitlines():
+        if line.startswith("SwapTotal:"):
+            return int(line.split()[1]) * 1024
+    return None
+
+
+def _load() -> float | None:
+    try:
+        return os.getloadavg()[0]
+    except (OSError, AttributeError):
+        return None
+
+
+def _open_files() -> int | None:
+    try:
+        import resource
+
+        return resource.getrlimit(resource.RLIMIT_NOFILE)[0]
+    except (ImportError, OSError, ValueError):
+        return None

@@ -1,0 +1,93 @@
+"""A rule of `doctor`: a row of data and one small pure function of Facts.
+
+The function returns the values that the row's texts are filled with, or None where the machine is well. Texts may also
+use what `common` knows of every machine: {card}, {torch}, {install_torch} ...
+"""
+
+from collections.abc import Callable
+
+import msgspec
+
+from onecard.core.finding import Finding, RuleText
+from onecard.machine.builds import best_build, decode_cuda, install_torch
+from onecard.machine.facts import Facts
+
+Values = dict[str, object]
+
+
+class Rule(msgspec.Struct, frozen=True, kw_only=True):
+    """One failure mode: how it shows, why, what to do, who says so, and when that was last checked."""
+
+    id: str
+    title: str
+    severity: str
+    evidence: str
+    cause: str
+    next: dict[str, str]
+    """platform (linux, windows, wsl, container, darwin) or "any" -> one command or one thing to do"""
+    looks_at: str
+    source: str
+    date: str
+    confidence: str = "high"
+    check: Callable[[Facts], Values | None]
+    area: str = ""
+
+    def text(self) -> RuleText:
+        """The row without its function, for people."""
+        return RuleText(
+            rule=self.id, title=self.title, severity=self.severity, area=self.area, cause=_bare(self.cause),
+            next={k: _bare(v) for k, v in self.next.items()}, looks_at=self.looks_at, source=self.source,
+            date=self.date, confidence=self.confidence,
+        )  # fmt: skip
+
+
+def apply(rule: Rule, facts: Facts) -> Finding | None:
+    """The Finding of one rule, or None. A rule that fails is reported as a fault of ours, not of the machine."""
+    try:
+        values = rule.check(facts)
+        if values is None:
+            return None
+        known = {**common(facts), **values}
+        command = rule.next.get(facts.platform) or _wider(rule, facts) or rule.next["any"]
+        return Finding(
+            rule=rule.id,
+            title=rule.title,
+            severity=rule.severity,
+            evidence=rule.evidence.format(**known),
+            cause=rule.cause.format(**known),
+            next=command.format(**known),
+            source=rule.source,
+            date=rule.date,
+            confidence=rule.confidence,
+        )
+    except Exception as error:  # the other rules must still speak
+        return Finding(
+            rule=rule.id, title=f"the check {rule.id} could not be made", severity="note", confidence="low",
+            evidence=f"{type(error).__name__}: {error}", cause="a fault of this check, not of the machine",
+            next="onecard doctor --record facts.json --redact", source=rule.source, date=rule.date,
+        )  # fmt: skip
+
+
+def _wider(rule: Rule, facts: Facts) -> str | None:
+    """WSL2 and containers are Linux where a rule has nothing special for them."""
+    return rule.next.get("linux") if facts.platform in ("wsl", "container") else None
+
+
+def common(facts: Facts) -> dict[str, object]:
+    """Words that many rules use."""
+    build = best_build(facts.capability, facts.driver_cuda) if facts.has_nvidia else None
+    return {
+        "card": next((c.name for c in facts.cards), "the NVIDIA card"),
+        "capability": facts.capability or "unknown",
+        "driver": facts.driver or "unknown",
+        "driver_cuda": decode_cuda(facts.driver_cuda) if facts.driver_cuda else "unknown",
+        "torch": facts.torch.version if facts.torch else "none",
+        "torch_cuda": (facts.torch.cuda if facts.torch else None) or "none",
+        "python": facts.python.version,
+        "install_torch": install_torch(build, "python -m pip") + (" --force-reinstall" if facts.torch else ""),
+    }
+
+
+def _bare(text: str) -> str:
+    """A template for people who have no machine at hand: {card} becomes <card>."""
+    return text.replace("{", "<").replace("}", ">")

@@ -1,0 +1,269 @@
+"""The NVIDIA driver: is it there, loaded, of one version, allowed by Secure Boot, and does it still see its card."""
+
+import re
+
+from onecard.core.finding import ERROR, NOTE, WARNING
+from onecard.machine.facts import Facts
+from onecard.machine.rule import Rule, Values
+
+XID = re.compile(r"Xid.*?\)?: ?(\d+)")
+"""NVRM: Xid (PCI:0000:01:00): 79, pid=...: numbers in NVIDIA's Xid catalogue"""
+
+
+def xids(f: Facts) -> dict[int, str]:
+    """Xid numbers of the kernel log with their last line."""
+    return {int(m[1]): line for line in f.kernel_log if "Xid" in line and (m := XID.search(line))}
+
+
+def missing(f: Facts) -> Values | None:
+    on_bus = any(a.startswith("10de:") for a in f.adapters)
+    if f.wsl or f.container or not on_bus or f.nvml_library or "nvidia" in f.modules or "nouveau" in f.modules:
+        return None
+    return {"adapter": next(a for a in f.adapters if a.startswith("10de:"))}
+
+
+def mismatch(f: Facts) -> Values | None:
+    if "version mismatch" not in (f.nvml_error or "").lower():
+        return None
+    return {"error": f.nvml_error, "module": f.driver_module or "unknown"}
+
+
+def refused_by_secure_boot(f: Facts) -> bool:
+    """The kernel would not load an unsigned module."""
+    said = f.module_signing_refused or any("Key was rejected" in line for line in f.kernel_log)
+    return bool(f.secure_boot and said and "nvidia" not in f.modules)
+
+
+def secure_boot(f: Facts) -> Values | None:
+    return {} if refused_by_secure_boot(f) else None
+
+
+def nouveau(f: Facts) -> Values | None:
+    if "nouveau" not in f.modules or "nvidia" in f.modules or f.wsl or not f.has_nvidia:
+        return None
+    return {}
+
+
+def not_loaded(f: Facts) -> Values | None:
+    if not f.nvml_library or "nvidia" in f.modules or f.wsl or f.container or f.system != "linux" or f.cards:
+        return None
+    if not f.has_nvidia or "nouveau" in f.modules or refused_by_secure_boot(f) or mismatch(f):
+        return None
+    return {"error": f.nvml_error or "no nvidia module is loaded"}
+
+
+def late(f: Facts) -> Values | None:
+    return {} if f.nvml_error == "late" else None
+
+
+def fallen_off(f: Facts) -> Values | None:
+    if "lost" in (f.nvml_error or "").lower():
+        return {"line": f.nvml_error}
+    return {"line": xids(f)[79]} if 79 in xids(f) else None
+
+
+def memory_faults(f: Facts) -> Values | None:
+    found = xids(f)
+    line = next((found[n] for n in (48, 63, 64, 92, 94, 95) if n in found), None)
+    if line is None:
+        card = next((c for c in f.cards if (c.ecc_errors or 0) > 0 or c.remap_pending), None)
+        if card is None:
+            return None
+        line = f"{card.ecc_errors or 0} uncorrected memory errors, row remapping {'pending' if card.remap_pending else 'done'}"
+    return {"line": line}
+
+
+def firmware(f: Facts) -> Values | None:
+    found = xids(f)
+    line = next((found[n] for n in (119, 120, 74, 61, 62) if n in found), None)
+    return {"line": line} if line else None
+
+
+def program_faults(f: Facts) -> Values | None:
+    found = xids(f)
+    line = next((found[n] for n in (13, 31, 43, 45, 69) if n in found), None)
+    return {"line": line} if line and not {79, 48, 94, 95, 119} & set(found) else None
+
+
+def suspended(f: Facts) -> Values | None:
+    slept = next((line for line in reversed(f.kernel_log) if "suspend exit" in line), None)
+    blind = f.deep is not None and f.deep.available is False and f.torch is not None and f.torch.cuda is not None
+    return {"line": slept} if slept and blind and f.cards else None
+
+
+def forgets_on_suspend(f: Facts) -> Values | None:
+    slept = any("suspend exit" in line for line in f.kernel_log)
+    if not slept or f.preserves_memory is not False or suspended(f) or not f.cards:
+        return None
+    return {}
+
+
+def cannot_see(f: Facts) -> Values | None:
+    d = f.deep
+    if d is None or d.available is not False or not f.torch or not f.torch.cuda or not f.cards or suspended(f):
+        return None
+    if f.environment.get("CUDA_VISIBLE_DEVICES") is not None or (f.driver_cuda or 0) // 1000 < int(
+        f.torch.cuda.split(".")[0]
+    ):
+        return None
+    return {"error": d.error or "torch.cuda.is_available() is False"}
+
+
+def hidden(f: Facts) -> Values | None:
+    wish = f.environment.get("CUDA_VISIBLE_DEVICES")
+    if wish is None or not f.cards:
+        return None
+    first = wish.split(",")[0].strip()
+    known = {str(c.index) for c in f.cards}
+    if first in known or (first.startswith(("GPU-", "MIG-"))):
+        return None
+    return {"wish": wish, "count": len(f.cards)}
+
+
+def persistence(f: Facts) -> Values | None:
+    if f.system != "linux" or f.wsl or f.container:
+        return None
+    card = next((c for c in f.cards if c.persistence is False and c.display_active is False), None)
+    return {} if card else None
+
+
+def split(f: Facts) -> Values | None:
+    return {} if any(c.mig for c in f.cards) else None
+
+
+def kernel_failed(f: Facts) -> Values | None:
+    d = f.deep
+    if d is None or d.kind == "cpu" or d.launched is not False:
+        return None
+    return {"stage": d.stage or "launch", "error": d.error or "no words"}
+
+
+def deep_late(f: Facts) -> Values | None:
+    return {"stage": f.deep.stage or "start"} if f.deep is not None and f.deep.late else None
+
+
+RULES = (
+    Rule(
+        id="driver-missing", title="No NVIDIA driver", severity=ERROR, check=missing,
+        evidence="display adapter {adapter}, but neither the driver's module nor its library",
+        cause="The card is on the bus, and nothing drives it.",
+        next={"linux": "sudo ubuntu-drivers install", "any": "install the driver from https://www.nvidia.com/drivers"},
+        looks_at="PCI bus, kernel modules, libnvidia-ml.so.1", source="https://ubuntu.com/server/docs/nvidia-drivers-installation",
+        date="2026-09-01",
+    ),
+    Rule(
+        id="driver-mismatch", title="Driver and library are of different versions", severity=ERROR, check=mismatch,
+        evidence="{error}; loaded module: {module}",
+        cause="The driver was updated and the old module is still loaded.", next={"any": "sudo reboot"},
+        looks_at="NVML's answer, /proc/driver/nvidia/version",
+        source="https://github.com/NVIDIA/ubuntu-packaging-nvidia-driver/issues/3", date="2026-09-01",
+    ),
+    Rule(
+        id="secure-boot", title="Secure Boot refuses the driver", severity=ERROR, check=secure_boot,
+        evidence='Secure Boot is on and the kernel said "Key was rejected by service"',
+        cause="The driver's module is not signed with a key that the firmware knows.",
+        next={"any": "sudo mokutil --import /var/lib/shim-signed/mok/MOK.der && sudo reboot"},
+        looks_at="SecureBoot variable, kernel log, kernel modules",
+        source="https://github.com/lcp/mokutil/issues/61", date="2026-09-01",
+    ),
+    Rule(
+        id="nouveau-loaded", title="The nouveau driver holds the card", severity=ERROR, check=nouveau,
+        evidence="kernel module nouveau is loaded, nvidia is not",
+        cause="nouveau has no CUDA, and the two cannot share a card.",
+        next={"any": "sudo ubuntu-drivers install && sudo reboot"},
+        looks_at="kernel modules", source="https://github.com/Oneflow-Inc/oneflow/issues/3106", date="2026-09-01",
+    ),
+    Rule(
+        id="driver-not-loaded", title="The driver is installed but not loaded", severity=ERROR, check=not_loaded,
+        evidence="{error}", cause='nvidia-smi "couldn\'t communicate": the module was not built for this kernel, or failed to load.',
+        next={"any": "sudo modprobe nvidia || sudo dkms autoinstall"}, looks_at="NVML's answer, kernel modules",
+        source="https://github.com/lcp/mokutil/issues/61", date="2026-09-01",
+    ),
+    Rule(
+        id="driver-late", title="The driver does not answer", severity=ERROR, check=late,
+        evidence="NVML gave no answer within its time",
+        cause="A card that hangs blocks all who ask it; programs that use it hang too.",
+        next={"any": "sudo reboot", "windows": "restart Windows", "wsl": "wsl --shutdown (in Windows)"},
+        looks_at="NVML", source="https://docs.nvidia.com/deploy/xid-errors/", date="2026-09-01", confidence="medium",
+    ),
+    Rule(
+        id="gpu-lost", title="The card fell off the bus", severity=ERROR, check=fallen_off, evidence="{line}",
+        cause="Power supply, cables, heat or seating; on some 50-series cards the driver. Lower clocks tell which.",
+        next={"any": "sudo nvidia-smi -lgc 0,1500 (after a restart; if it then holds, look at power and cooling)"},
+        looks_at="kernel log, NVML's answer", source="https://github.com/NVIDIA/open-gpu-kernel-modules/issues/1151",
+        date="2026-09-01",
+    ),
+    Rule(
+        id="card-memory-errors", title="The card's memory has errors", severity=ERROR, check=memory_faults, evidence="{line}",
+        cause="Uncorrectable memory errors: results may be wrong and programs are killed.",
+        next={"any": "nvidia-smi -q -d ECC,ROW_REMAPPER"}, looks_at="kernel log (Xid 48, 63, 64, 92, 94, 95), ECC counters",
+        source="https://docs.nvidia.com/deploy/xid-errors/", date="2026-09-01",
+    ),
+    Rule(
+        id="card-firmware", title="The card's firmware or link failed", severity=ERROR, check=firmware, evidence="{line}",
+        cause="The card's own processor stopped answering (GSP), or its link failed; a reset helps until the next time.",
+        next={"any": "sudo reboot, then update the driver"}, looks_at="kernel log (Xid 61, 62, 74, 119, 120)",
+        source="https://docs.nvidia.com/deploy/xid-errors/", date="2026-09-01",
+    ),
+    Rule(
+        id="program-faults", title="A program crashed on the card", severity=NOTE, check=program_faults, evidence="{line}",
+        cause="Usually a fault of that program (a bad address, an illegal instruction), seldom of the card.",
+        next={"any": "sudo dmesg | grep -i xid"}, looks_at="kernel log (Xid 13, 31, 43, 45, 69)", confidence="low",
+        source="https://docs.nvidia.com/deploy/xid-errors/", date="2026-09-01",
+    ),
+    Rule(
+        id="blind-after-suspend", title="CUDA is blind since the machine slept", severity=ERROR, check=suspended,
+        evidence="{line}; torch finds no device although the driver sees {card}",
+        cause='The module nvidia_uvm lost its state ("CUDA unknown error").',
+        next={"any": "sudo rmmod nvidia_uvm && sudo modprobe nvidia_uvm"}, looks_at="kernel log, deep test",
+        source="https://github.com/pytorch/pytorch/issues/49081", date="2026-09-01", confidence="medium",
+    ),
+    Rule(
+        id="forgets-on-suspend", title="The card forgets its memory when the machine sleeps", severity=NOTE,
+        check=forgets_on_suspend, evidence="the machine has slept, and NVreg_PreserveVideoMemoryAllocations is 0",
+        cause="A run that was under way may end, and CUDA may be blind afterwards.",
+        next={"any": "echo 'options nvidia NVreg_PreserveVideoMemoryAllocations=1' | sudo tee /etc/modprobe.d/nvidia-power.conf"},
+        looks_at="kernel log, /proc/driver/nvidia/params", source="https://github.com/pytorch/pytorch/issues/88639",
+        date="2026-09-01",
+    ),
+    Rule(
+        id="torch-cannot-see", title="PyTorch does not find the card that the driver sees", severity=ERROR, check=cannot_see,
+        evidence="{error}; the driver lists {card}",
+        cause="The device nodes may be closed to this user, or nvidia_uvm is not loaded.",
+        next={"any": "sudo modprobe nvidia_uvm && ls -l /dev/nvidia*", "windows": "{install_torch}"},
+        looks_at="deep test, NVML", source="https://github.com/pytorch/pytorch/issues/49081", date="2026-09-01",
+        confidence="medium",
+    ),
+    Rule(
+        id="card-hidden", title="CUDA_VISIBLE_DEVICES hides the card", severity=ERROR, check=hidden,
+        evidence='CUDA_VISIBLE_DEVICES="{wish}", {count} in the machine',
+        cause="An empty value, -1 or a number that does not exist leaves no device.",
+        next={"any": "unset CUDA_VISIBLE_DEVICES", "windows": "setx CUDA_VISIBLE_DEVICES 0"}, looks_at="environment, NVML",
+        source="https://docs.nvidia.com/cuda/cuda-c-programming-guide/#cuda-environment-variables", date="2026-09-01",
+    ),
+    Rule(
+        id="persistence-off", title="The driver unloads between programs", severity=NOTE, check=persistence,
+        evidence="persistence mode is off and no display is attached",
+        cause="Each start then waits some seconds for the card.", next={"any": "sudo nvidia-smi -pm 1"},
+        looks_at="NVML", source="https://docs.nvidia.com/deploy/driver-persistence/", date="2026-09-01",
+    ),
+    Rule(
+        id="card-split", title="The card is split into instances", severity=NOTE, check=split,
+        evidence="MIG is on for {card}", cause="A program sees one instance, with its share of memory and units.",
+        next={"any": "nvidia-smi -L"}, looks_at="NVML", source="https://docs.nvidia.com/datacenter/tesla/mig-user-guide/",
+        date="2026-09-01",
+    ),
+    Rule(
+        id="kernel-fails", title="A kernel does not run on the card", severity=ERROR, check=kernel_failed,
+        evidence="while testing {stage}: {error}", cause="The build, the driver or the card; the words above say which.",
+        next={"any": "{install_torch}"}, looks_at="deep test", source="https://github.com/pytorch/pytorch/issues/153928",
+        date="2026-09-01", confidence="medium",
+    ),
+    Rule(
+        id="deep-test-late", title="The deep test did not finish", severity=WARNING, check=deep_late,
+        evidence="stopped at its deadline while testing {stage}",
+        cause="The device hangs, or is far slower than it should be, or the machine is very busy.",
+        next={"any": "onecard watch"}, looks_at="deep test", source="https://docs.nvidia.com/deploy/xid-errors/",
+        date="2026-09-01", confidence="low",
+    ),
+)  # fmt: skip

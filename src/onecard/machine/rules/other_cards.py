@@ -1,0 +1,67 @@
+"""AMD cards: a build of PyTorch for them, their device file, and who may open it."""
+
+from onecard.core.finding import ERROR, NOTE
+from onecard.machine.facts import Facts
+from onecard.machine.rule import Rule, Values
+
+INSTALL = "python -m pip install torch --index-url https://download.pytorch.org/whl/rocm7.1 --force-reinstall"
+PERMISSIONS = "https://github.com/ROCm/legacy-rocm-build/issues/5613"
+
+
+def _compute_card(f: Facts) -> bool:
+    """An AMD card with memory of its own, as its readings show; integrated graphics have little."""
+    return f.has_amd and any(r.kind == "rocm" and (r.memory_total or 0) >= 4 * 1024**3 for r in f.readings)
+
+
+def wrong_build(f: Facts) -> Values | None:
+    if not _compute_card(f) or not f.torch or f.torch.hip or f.has_nvidia or f.system != "linux":
+        return None
+    return {"device": next(r.device for r in f.readings if r.kind == "rocm"), "kind": "CUDA" if f.torch.cuda else "CPU"}
+
+
+def no_kfd(f: Facts) -> Values | None:
+    if not f.torch or not f.torch.hip or "/dev/kfd" in f.device_nodes or f.system != "linux" or not f.has_amd:
+        return None
+    return {}
+
+
+def no_permission(f: Facts) -> Values | None:
+    if not f.torch or not f.torch.hip or "/dev/kfd" not in f.device_nodes or "root" in f.groups:
+        return None
+    return {"groups": ", ".join(f.groups) or "none"} if "render" not in f.groups else None
+
+
+def pretended(f: Facts) -> Values | None:
+    wish = f.environment.get("HSA_OVERRIDE_GFX_VERSION")
+    return {"wish": wish} if wish and f.has_amd else None
+
+
+RULES = (
+    Rule(
+        id="amd-wrong-build", title="PyTorch is not built for this AMD card", severity=ERROR, check=wrong_build,
+        evidence="{device} is there; torch {torch} is a {kind} build",
+        cause="The wheel on the public index is for NVIDIA cards; AMD cards need the ROCm build.", next={"any": INSTALL},
+        looks_at="display adapters, torch/version.py", source="https://pytorch.org/get-started/locally/", date="2026-08-21",
+    ),
+    Rule(
+        id="amd-no-device-file", title="The AMD compute device is missing", severity=ERROR, check=no_kfd,
+        evidence="no /dev/kfd", cause="The amdgpu driver did not start its compute part, or a container was started without it.",
+        next={"container": "docker run --device=/dev/kfd --device=/dev/dri ...", "any": "sudo modprobe amdgpu && ls -l /dev/kfd"},
+        looks_at="device nodes", source=PERMISSIONS, date="2026-09-01",
+    ),
+    Rule(
+        id="amd-no-permission", title="This user may not open the AMD card", severity=ERROR, check=no_permission,
+        evidence="/dev/kfd belongs to group render; your groups: {groups}",
+        cause='ROCm then finds no device ("no HIP GPUs are available").',
+        next={"any": "sudo usermod -a -G render,video $LOGNAME (then log in again)"}, looks_at="groups", source=PERMISSIONS,
+        date="2026-09-01",
+    ),
+    Rule(
+        id="amd-pretended-version", title="The AMD card pretends to be another", severity=NOTE, check=pretended,
+        evidence="HSA_OVERRIDE_GFX_VERSION={wish}",
+        cause="Needed for cards that ROCm does not list; with a wrong value kernels crash or compute wrongly.",
+        next={"any": "unset HSA_OVERRIDE_GFX_VERSION (where the card is supported)"}, looks_at="environment",
+        source="https://rocm.docs.amd.com/projects/install-on-linux/en/latest/reference/system-requirements.html", date="2026-09-01",
+        confidence="low",
+    ),
+)  # fmt: skip
