@@ -11,6 +11,7 @@ from onecard.core.device import Device
 from onecard.core.estimate import Estimate, Memory, PhaseTime
 from onecard.core.ranges import Range, total
 from onecard.predict.factors import Factors
+from onecard.predict.peak import traced_memory
 from onecard.predict.time import time_phase
 
 
@@ -38,7 +39,7 @@ def price(
             rates[name] = priced.seconds.rate(phase.units)
             bases[name] = "calibrated" if priced.records else cost.basis
     return Estimate(
-        memory=_memory(cost, device, budget),
+        memory=traced_memory(cost, device, budget) if cost.events is not None else _memory(cost, device, budget),
         time=time,
         total_seconds=total(p.seconds * p.repeat for p in time.values()),
         rates=rates,
