@@ -105,7 +105,11 @@ def model(name: str) -> Model:
 
 def from_catalogue(name: str) -> Model | None:
     """None where the catalogue does not know it."""
-    return _SHAPES.get("llama-7b") if name == "llama-2-7b" else None
+    return {
+        "llama-2-7b": _SHAPES["llama-7b"],
+        "qwen2.5-7b": _SHAPES["qwen2-7b"],
+        "tinyllama-1.1b": _llama("t", 22, 2048, 32, 5632, 32000, 4),
+    }.get(name)
 
 
 _CARDS = {

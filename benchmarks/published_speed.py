@@ -16,6 +16,7 @@ from onecard.core.cost import Cost, Phase
 from onecard.core.device import Device
 from onecard.core.ranges import Range
 from onecard.parts.chat_work import chat_work
+from onecard.parts.generations import generation
 from onecard.predict.price import price
 
 DECODE = "decode, llama.cpp, batch 1"
@@ -192,6 +193,8 @@ def speed(row: Row) -> Mapped:
         target=target,
     )  # fmt: skip
 
+
+__all__ = ["Case", "case", "generation", "predict", "split"]
 
 HELD_CARDS = (
     "RTX 3080",

@@ -33,6 +33,8 @@ class Generation(msgspec.Struct, frozen=True, kw_only=True):
     """norms, rotary embedding, activation and residual are one kernel each"""
     graphs: bool = False
     """replays a recorded graph at decode: the host starts one thing a token"""
+    graph_depth: int | None = None
+    """beyond this depth the engine leaves its recorded graphs and starts kernels one by one"""
     note: str = ""
 
 
@@ -54,7 +56,11 @@ GENERATIONS = (
         note="autumn 2025: flash attention by default where the backend has it (ggml-org/llama.cpp#15434)",
     ),
     Generation(
-        name="transformers-4.38", engine="transformers", since=(0,), flash=False, expands_kv=True, grows_kv=True,
+        name="transformers-4.37", engine="transformers", since=(0,), flash=False, expands_kv=True, grows_kv=True,
+        all_logits=True, expert_loop=True, note="caches as tuples",
+    ),
+    Generation(
+        name="transformers-4.38", engine="transformers", since=(4, 38), flash=False, expands_kv=True, grows_kv=True,
         all_logits=True, expert_loop=True, note="fp32 logits over the whole prompt",
     ),
     Generation(
@@ -65,7 +71,10 @@ GENERATIONS = (
         name="transformers", engine="transformers", since=(4, 48), flash=True, grows_kv=True, expert_loop=True,
         note="attention interface; grouped queries without copies under FlashAttention-2 and SDPA",
     ),
-    Generation(name="vllm-0.4", engine="vllm", since=(0,), flash=True, fused=True, graphs=True),
+    Generation(
+        name="vllm-0.4", engine="vllm", since=(0,), flash=True, fused=True, graphs=True, graph_depth=8192,
+        note="max_seq_len_to_capture = 8192: longer sequences run eagerly",
+    ),
     Generation(name="vllm", engine="vllm", since=(0, 6), flash=True, fused=True, graphs=True),
     Generation(name="sglang", engine="sglang", since=(0,), flash=True, fused=True, graphs=True),
     Generation(name="exllama", engine="exllama", since=(0,), flash=False, fused=True),

@@ -77,6 +77,10 @@ class Chat(msgspec.Struct, frozen=True, kw_only=True):
 
 def decode(chat: Chat, depth: float) -> tuple[Operation, ...]:
     """Operations of one step: one token for each of `batch` sequences at a mean `depth` of the cache."""
+    limit = chat.generation.graph_depth
+    if limit is not None and depth > limit:
+        eager = msgspec.structs.replace(chat.generation, name=f"{chat.generation.name}-eager", graph_depth=None)
+        chat = msgspec.structs.replace(chat, generation=eager)
     operations = [*_matmuls(chat, float(chat.batch), float(chat.batch))]
     operations += _split(chat, _attention(chat, depth, float(chat.batch), depth))
     operations.append(_elementwise(chat, float(chat.batch)))
@@ -113,7 +117,7 @@ def _matmuls(chat: Chat, rows: float, head_rows: float) -> list[Operation]:
         work = routed if expert else 1.0
         calls = _calls(generation.engine, weight.format)
         if expert and generation.expert_loop:
-            launches = weight.count * calls * 2
+            launches = weight.count * calls
         elif expert and model.experts:
             launches = weight.count / model.experts.count * (calls + 1)
         else:
@@ -235,7 +239,7 @@ def _elementwise(chat: Chat, rows: float) -> Operation:
     moved = width * (passes * model.hidden + 4.0 * inner)
     calls = LAYER_CALLS[generation.fused] + (2.0 if model.qk_norm else 0.0) + max(0, model.norms_per_layer - 2) * 1.0
     if model.experts is not None:
-        calls += 6.0 if generation.fused else 12.0 + (4.0 * model.experts.count if generation.expert_loop else 0.0)
+        calls += 6.0 if generation.fused else 12.0 + (3.5 * model.experts.count if generation.expert_loop else 0.0)
     return Operation(
         kind="elementwise", kernel=generation.name, read=moved * 0.6, written=moved * 0.4, launches=calls * model.layers,
         label="norms and activations",

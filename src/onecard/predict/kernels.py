@@ -24,20 +24,24 @@ class Silicon(msgspec.Struct, frozen=True, kw_only=True):
     """fp16 operations per joule of board power in large matmuls: where the power limit takes the clock down"""
     decode: float | None = None
     """weights that one multiprocessor unpacks per clock from a 4-bit block format: its ALUs' limit"""
+    gap: float = 1.0
+    """factor on the gap between two kernels"""
     spread: float = 0.0
     """added to the relative half-width where the constants are from a neighbour, not from data"""
 
 
 SILICON: dict[str, Silicon] = {
-    "ampere": Silicon(dram=0.92, flight=12.0, tensor=0.62, joule=0.28e12),
-    "ada": Silicon(dram=0.933, flight=12.0, tensor=1.0, joule=0.41e12),
-    "ampere-hbm": Silicon(dram=0.85, flight=7.5, tensor=0.45, joule=0.55e12),
-    "hopper": Silicon(dram=0.85, flight=7.5, tensor=0.28, joule=0.62e12),
+    "ampere": Silicon(dram=0.89, flight=12.0, tensor=0.70, joule=0.32e12),
+    "ada": Silicon(dram=0.916, flight=12.0, tensor=1.0, joule=0.43e12),
+    "ampere-hbm": Silicon(dram=0.85, flight=8.1, tensor=0.58, joule=0.62e12, gap=1.25),
+    "hopper": Silicon(dram=0.85, flight=8.8, tensor=0.34, joule=0.69e12, gap=1.5),
     "blackwell": Silicon(dram=0.93, flight=12.0, tensor=0.8, joule=0.45e12, spread=0.05),
     "turing": Silicon(dram=0.90, flight=10.0, tensor=0.6, joule=0.2e12, spread=0.1),
     "volta": Silicon(dram=0.85, flight=10.0, tensor=0.5, joule=0.3e12, spread=0.1),
     "pascal": Silicon(dram=0.80, flight=8.0, tensor=0.6, joule=0.04e12, spread=0.15),
-    "apple": Silicon(dram=0.87, tensor=0.8, decode=9.0),
+    "apple": Silicon(dram=0.90, tensor=0.73, decode=14.0),
+    "apple-m1-max": Silicon(dram=0.71, tensor=0.56, decode=8.3, spread=0.1),
+    "apple-ultra": Silicon(dram=0.87, tensor=0.67, decode=14.0, gap=1.45),
     "rdna": Silicon(dram=0.80, flight=12.0, tensor=0.4, joule=0.2e12, spread=0.15),
     "cdna": Silicon(dram=0.60, flight=7.5, tensor=0.3, joule=0.6e12, spread=0.2),
     "xpu": Silicon(dram=0.70, tensor=0.3, spread=0.2),
@@ -63,7 +67,9 @@ class Software(msgspec.Struct, frozen=True, kw_only=True):
     quantized: float = 1.0
     """the same for quantised ones"""
     flight: float = 1.0
-    """factor on Silicon.flight"""
+    """factor on Silicon.flight of float kernels"""
+    flight_quantized: float = 1.0
+    """the same of quantised ones, whose blocks are smaller and whose threads compute between two requests"""
     compute: float = 1.0
     """factor on Silicon.tensor and joule"""
     quantized_compute: float = 1.0
@@ -72,6 +78,8 @@ class Software(msgspec.Struct, frozen=True, kw_only=True):
     """prompt attention's share of the matmul rate"""
     cache: float = 0.8
     """share of streaming that attention reaches on the cache at decode"""
+    eager_cache: float = 0.3
+    """the same without flash attention: scores go to memory and back, softmax in fp32"""
     walk: float = 0.0
     """clocks per head and token of depth of an attention without flash: a warp walks the cache"""
     copy: float = 0.5
@@ -88,26 +96,54 @@ class Software(msgspec.Struct, frozen=True, kw_only=True):
 
 
 SOFTWARE: dict[str, Software] = {
-    "llama.cpp-2023": Software(latency=3.1e-6, walk=0.0, compute=0.8, elementwise=0.5),
-    "llama.cpp-2024": Software(latency=2.76e-6, walk=0.43),
-    "llama.cpp-mmq": Software(latency=2.7e-6, walk=0.43, quantized_compute=0.9),
+    "llama.cpp-2023": Software(
+        eager_cache=0.8,
+        latency=3.5e-6,
+        walk=0.04,
+        flight=1.4,
+        flight_quantized=1.2,
+        compute=0.81,
+        elementwise=0.48,
+        dequantize=0.85,
+        attention=0.29,
+    ),
+    "llama.cpp-2024": Software(
+        eager_cache=0.8, latency=2.7e-6, walk=0.36, flight=0.8, elementwise=1.0, dequantize=1.3, attention=0.29
+    ),
+    "llama.cpp-mmq": Software(
+        eager_cache=0.8, latency=2.7e-6, walk=0.36, flight=0.8, quantized_compute=0.9, elementwise=1.0, attention=0.29
+    ),
     "llama.cpp": Software(latency=2.5e-6, quantized_compute=0.9),
-    "transformers-4.38": Software(latency=2e-6, host=20e-6),
-    "transformers-4.46": Software(latency=2e-6, host=20e-6),
-    "transformers": Software(latency=2e-6, host=20e-6),
-    "vllm-0.4": Software(latency=5e-6),
-    "vllm": Software(latency=5e-6),
-    "sglang": Software(latency=5e-6),
-    "exllama": Software(latency=4e-6),
-    "exllamav2": Software(latency=3e-6),
-    "autoawq": Software(latency=3e-6),
-    "gpt-fast": Software(latency=3e-6),
-    "mlc": Software(latency=3e-6),
-    "litgpt": Software(latency=2e-6, host=20e-6),
-    "gptq-for-llama": Software(latency=2e-6, host=20e-6),
+    "transformers-4.37": Software(latency=2e-6, host=16e-6, flight=4.0, flight_quantized=2.0),
+    "transformers-4.38": Software(latency=2e-6, host=20e-6, flight=4.0, flight_quantized=2.0),
+    "transformers-4.46": Software(latency=2e-6, host=20e-6, flight=4.0, flight_quantized=2.0),
+    "transformers": Software(latency=2e-6, host=20e-6, flight=4.0, flight_quantized=2.0),
+    "vllm-0.4": Software(latency=6.5e-6, step=0.15e-3, flight=4.0, flight_quantized=4.0, cache=0.82, attention=0.52),
+    "vllm-0.4-eager": Software(
+        latency=6.5e-6, host=22e-6, flight=4.0, flight_quantized=4.0, cache=0.94, attention=0.52
+    ),
+    "vllm": Software(latency=4.6e-6, step=0.85e-3, flight=4.0, flight_quantized=4.0, cache=1.0, attention=0.75),
+    "sglang": Software(latency=4.0e-6, step=0.5e-3, flight=4.0, flight_quantized=4.0, cache=1.0, attention=0.75),
+    "exllama": Software(latency=4e-6, flight=4.0, flight_quantized=2.0),
+    "exllamav2": Software(latency=3e-6, flight=4.0, flight_quantized=2.0),
+    "autoawq": Software(latency=3e-6, flight=4.0, flight_quantized=2.0),
+    "gpt-fast": Software(latency=3e-6, flight=4.0, flight_quantized=2.0),
+    "mlc": Software(latency=3e-6, flight=4.0, flight_quantized=2.0),
+    "litgpt": Software(latency=2e-6, host=20e-6, flight=4.0, flight_quantized=2.0),
+    "gptq-for-llama": Software(latency=2e-6, host=20e-6, flight=4.0, flight_quantized=2.0),
 }
+SOFTWARE["llama.cpp@metal"] = Software(
+    latency=3.7e-6, walk=1.6, cache=0.48, eager_cache=0.48, quantized_compute=0.95, attention=0.53, elementwise=1.5
+)
 OTHER = Software(latency=5e-6, spread=0.35, spread_prefill=0.4)
 """work of an engine without a row of its own"""
+
+
+def software(kernel: str, kind: str) -> Software:
+    """The row for an operation's kernel on a kind of device: Metal kernels and CPU code are other code under one version."""
+    name = kernel.partition("/")[0]
+    return SOFTWARE.get(f"{name.partition('-')[0]}@{kind}") or SOFTWARE.get(name, OTHER)
+
 
 _BY_CAPABILITY = {
     "6": "pascal",
@@ -129,7 +165,9 @@ def silicon_name(device: Device) -> str:
     if device.kind == "cpu":
         return "cpu"
     if device.kind == "metal":
-        return "apple"
+        if "Ultra" in device.name.split():
+            return "apple-ultra"
+        return "apple-m1-max" if device.architecture == "M1" and "Max" in device.name.split() else "apple"
     capability = device.compute_capability or ""
     if device.kind == "cuda" and capability:
         major = capability.partition(".")[0]

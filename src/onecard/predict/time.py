@@ -98,7 +98,8 @@ def _vector(operation: Operation, device: Device, silicon: Silicon, software: So
     if device.multiprocessors and device.clock:
         cycles = device.multiprocessors * device.clock
         if silicon.flight:
-            flight = operation.bytes / (cycles * silicon.flight * software.flight)
+            factor = software.flight_quantized if quantized else software.flight
+            flight = operation.bytes / (cycles * silicon.flight * factor)
         if silicon.decode and quantized:
             rows = operation.shape[0] if operation.shape else 1
             weights = operation.flops / (2 * rows)
@@ -131,11 +132,15 @@ def matmul_rate(
     if rate is None:
         return None
     factor = software.quantized_compute if quantized else software.compute
-    units = rate * silicon.tensor * factor * wave(operation.shape, device.multiprocessors)
+    units = rate * silicon.tensor * factor * _wave(operation, device)
     if silicon.joule and device.power:
         cap = silicon.joule * device.power * factor
         return float(units * (1 + (units / cap) ** 4) ** -0.25)
     return units
+
+
+def _wave(operation: Operation, device: Device) -> float:
+    return wave(operation.shape, device.multiprocessors) if device.kind in ("cuda", "rocm") else 1.0
 
 
 def wave(shape: tuple[int, int, int] | None, multiprocessors: int | None) -> float:
@@ -166,10 +171,11 @@ def _matrix(operation: Operation, device: Device, silicon: Silicon, software: So
 
 def _attention(operation: Operation, device: Device, silicon: Silicon, software: Software, memory: float) -> Timed:
     rows, depth, heads = operation.shape or (1, 1, 1)
-    streamed = operation.bytes / (memory * software.cache)
+    eager = operation.kernel.endswith("/eager")
+    streamed = operation.bytes / (memory * (software.eager_cache if eager else software.cache))
     if rows <= VECTOR_ROWS:
         walked = 0.0
-        if software.walk and device.clock and operation.kernel.endswith("/eager"):
+        if software.walk and device.clock and eager:
             walked = software.walk * heads * depth / device.clock
         return Timed(operation, streamed + walked, BANDWIDTH)
     rate = matmul_rate(msgspec.structs.replace(operation, shape=None), device, silicon, software, False)
@@ -191,9 +197,9 @@ def time_phase(phase: Phase, device: Device, runtime: str, factors: Factors | No
     timed = []
     gaps = host = step = spread = 0.0
     for operation in phase.operations:
-        software = kernels.SOFTWARE.get(operation.kernel.partition("/")[0], kernels.OTHER)
+        software = kernels.software(operation.kernel, device.kind)
         timed.append(time_operation(operation, device, silicon, software))
-        gaps += operation.launches * software.latency
+        gaps += operation.launches * software.latency * silicon.gap
         host += operation.launches * software.host
         step = max(step, software.step)
         spread = max(spread, software.spread_prefill if phase.name == "prefill" else software.spread)
