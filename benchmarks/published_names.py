@@ -9,7 +9,9 @@ from functools import cache
 
 from published_frame import Row, Unmapped
 
+from onecard import catalog
 from onecard.core.device import Device
+from onecard.core.errors import OnecardError
 from onecard.core.model import Experts, Model
 
 
@@ -95,9 +97,7 @@ def model(name: str) -> Model:
     short = re.sub(r"-(gptq-int[48]|awq|gptq|fp8|base|instruct|chat)\b", "", short)
     short = re.sub(r"-(base|instruct|chat)$", "", short)
     short = _SAME.get(name.lower().strip(), _SAME.get(short, short))
-    if short in _SHAPES:
-        return _SHAPES[short]
-    found = from_catalogue(short)
+    found = from_catalogue(name) or from_catalogue(short) or _SHAPES.get(short)
     if found is None:
         raise Unmapped(f"model {name} is not in the catalogue")
     return found
@@ -105,25 +105,24 @@ def model(name: str) -> Model:
 
 def from_catalogue(name: str) -> Model | None:
     """None where the catalogue does not know it."""
-    return {
-        "llama-2-7b": _SHAPES["llama-7b"],
-        "qwen2.5-7b": _SHAPES["qwen2-7b"],
-        "tinyllama-1.1b": _llama("t", 22, 2048, 32, 5632, 32000, 4),
-    }.get(name)
+    return catalog.find_model(name) if catalog.has_model(name) else None
 
 
-_CARDS = {
-    "RTX 6000 Ada": "RTX 6000 Ada Generation", "RTX 5000 Ada": "RTX 5000 Ada Generation",
-    "RTX 4000 Ada": "RTX 4000 Ada Generation", "A100 PCIe 80GB": "A100 PCIe 80 GB", "A100 SXM 80GB": "A100 SXM4 80 GB",
-    "A100 80GB": "A100 SXM4 80 GB", "A100": "A100 SXM4 80 GB", "A100 40GB": "A100 SXM4 40 GB", "A100 SXM 40GB": "A100 SXM4 40 GB",
-    "A40": "A40 PCIe", "H100 PCIe 80GB": "H100 PCIe 80 GB", "T4": "Tesla T4", "GTX 1660 Super": "GeForce GTX 1660 SUPER",
-}  # fmt: skip
+_CARDS = {"A10G": "A10", "H20 96GB": "H20"}
+"""published names that the catalogue calls otherwise"""
 
 
 @cache
 def device(gpu: str, memory: str) -> Device:
     """The Device of a published card name; `memory` in GB tells variants of one name apart."""
-    raise Unmapped(f"card {gpu} is not in the catalogue")
+    gpu = _CARDS.get(gpu, gpu)
+    size = memory.removesuffix(".0").strip()
+    for name in (f"{gpu} {size}GB", gpu) if size and "GB" not in gpu else (gpu,):
+        try:
+            return catalog.card(name)
+        except OnecardError as error:
+            reason = error
+    raise Unmapped(f"card {gpu}: {str(reason).splitlines()[0]}")
 
 
 def device_of(row: Row) -> Device:

@@ -114,10 +114,18 @@ SOFTWARE: dict[str, Software] = {
         eager_cache=0.8, latency=2.7e-6, walk=0.36, flight=0.8, quantized_compute=0.9, elementwise=1.0, attention=0.29
     ),
     "llama.cpp": Software(latency=2.5e-6, quantized_compute=0.9),
-    "transformers-4.37": Software(latency=2e-6, host=16e-6, flight=4.0, flight_quantized=2.0),
-    "transformers-4.38": Software(latency=2e-6, host=20e-6, flight=4.0, flight_quantized=2.0),
-    "transformers-4.46": Software(latency=2e-6, host=20e-6, flight=4.0, flight_quantized=2.0),
-    "transformers": Software(latency=2e-6, host=20e-6, flight=4.0, flight_quantized=2.0),
+    "transformers-4.37": Software(
+        latency=2e-6, host=14.8e-6, copy=0.22, cache=0.7, eager_cache=0.24, flight=4.0, flight_quantized=0.48
+    ),
+    "transformers-4.38": Software(
+        latency=2e-6, host=18.9e-6, copy=0.52, expand=0.43, cache=0.68, flight=4.0, flight_quantized=0.38
+    ),
+    "transformers-4.46": Software(
+        latency=2e-6, host=18.8e-6, copy=1.0, expand=0.43, cache=0.96, flight=4.0, flight_quantized=0.6
+    ),
+    "transformers": Software(
+        latency=2e-6, host=18.0e-6, copy=1.0, expand=0.43, cache=0.96, flight=4.0, flight_quantized=0.6
+    ),
     "vllm-0.4": Software(latency=6.5e-6, step=0.15e-3, flight=4.0, flight_quantized=4.0, cache=0.82, attention=0.52),
     "vllm-0.4-eager": Software(
         latency=6.5e-6, host=22e-6, flight=4.0, flight_quantized=4.0, cache=0.94, attention=0.52

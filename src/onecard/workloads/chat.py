@@ -16,6 +16,7 @@ from onecard.core.model import Model
 from onecard.core.plan import Choice
 from onecard.core.ranges import Range
 from onecard.core.workload import Need, Workload
+from onecard.parts.chat_work import chat_work
 from onecard.parts.kv_cache import llama_kv_bytes
 from onecard.parts.mixes import gguf_types, known_mix
 from onecard.parts.quantized import cuda_bytes
@@ -107,12 +108,33 @@ def cost_of(model: Model, settings: Settings) -> Cost:
         Part(name="weights", bytes=Range.exact(weights)),
         Part(name="kv_cache", bytes=Range.exact(cache)),
     )
+    flash = settings.flash_attention if settings.engine == "llama.cpp" else settings.attention == "flash"
+    work = chat_work(
+        model,
+        engine=settings.engine,
+        quant=settings.quant or "q4_k_m",
+        version=settings.engine_version,
+        kv_type=(settings.kv_type or "f16").lower(),
+        batch=settings.batch,
+        prompt_tokens=settings.prompt_tokens,
+        output_tokens=settings.output_tokens,
+        micro_batch=settings.micro_batch,
+        flash=None if settings.engine_version or settings.engine not in ("llama.cpp", "transformers") else flash,
+        gpu_layers=settings.n_gpu_layers,
+    )
     return Cost(
         phases=(
-            Phase(name="prefill", parts=parts, unit="tokens", units=float(settings.prompt_tokens)),
+            Phase(
+                name="prefill",
+                parts=parts,
+                operations=work.prefill,
+                unit="tokens",
+                units=float(settings.prompt_tokens * settings.batch),
+            ),
             Phase(
                 name="decode",
                 parts=parts,
+                operations=work.decode,
                 unit="tokens",
                 units=float(settings.batch),
                 repeat=float(settings.output_tokens),
