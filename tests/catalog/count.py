@@ -45,7 +45,8 @@ def feed_forward(m: Model, layer: int) -> int:
     router = linear(m.hidden, e.count, m.mlp_bias)
     shared = mlp(m, e.shared_ffn) if e.shared else 0
     gate = m.hidden if e.shared and m.family in ("qwen2moe", "qwen3next") else 0
-    return e.count * mlp(m, e.ffn) + router + shared + gate
+    correction = e.count if m.family == "deepseek2" and e.count == 256 else 0  # V3 and R1 steer their router with a bias
+    return e.count * mlp(m, e.ffn) + router + shared + gate + correction
 
 
 def count(m: Model) -> int:
@@ -66,9 +67,18 @@ def count(m: Model) -> int:
 
 
 def count_vision(m: Model) -> int:
-    """Only a lower bound of what a tower holds: its layers' matrices without biases, patches and tables."""
+    """Parameters of the tower and the projector, by kind of tower."""
     v = m.vision
     if v is None:
         return 0
-    layer = 4 * v.hidden * v.hidden + (3 if v.gated else 2) * v.hidden * v.ffn
-    return v.layers * layer + sum(a * b for a, b in v.projector)
+    h, pixels = v.hidden, 3 * v.patch * v.patch
+    projector = sum(out * inner for out, inner in v.projector)
+    if m.family == "gemma3":  # SigLIP: biases everywhere, a table of positions; the projector is one matrix behind a norm
+        layer = 4 * linear(h, h, True) + linear(h, v.ffn, True) + linear(v.ffn, h, True) + 4 * h
+        table = (v.image // v.patch) ** 2 * h
+        return v.layers * layer + pixels * h + h + table + 2 * h + projector + h
+    if m.family == "qwen2vl":  # two frames a patch, biases in the layers and the merger, rotary positions
+        layer = 4 * linear(h, h, True) + 2 * linear(h, v.ffn, True) + linear(v.ffn, h, True) + 2 * h
+        return v.layers * layer + 2 * pixels * h + h + projector + sum(out for out, _ in v.projector)
+    layer = 4 * h * h + 3 * h * v.ffn + 2 * h  # Pixtral: no biases, a norm in front and one before the merger
+    return v.layers * layer + pixels * h + h + projector + h

@@ -101,7 +101,7 @@ def _with(model: Model, **changes: Any) -> Model:
 
 def _decoder(kind: str, family: Family, f: Fields, name: str) -> Model:
     hidden = f.need("hidden_size", "n_embd", "d_model", "model_dim", "dim")
-    heads = f.need("num_attention_heads", "n_head", "n_heads")
+    heads = f.need("num_attention_heads", "n_head", "n_heads", "num_heads")
     layers = f.need("num_hidden_layers", "n_layer", "n_layers", "num_layers")
     vocab = f.need("vocab_size", "padded_vocab_size")
     if kind == "chatglm":

@@ -8,6 +8,8 @@ _LAYER_TYPES = {
     "attention": FULL,
     "sliding_attention": SLIDING,
     "chunked_attention": SLIDING,
+    "global": FULL,
+    "local": SLIDING,
     "linear_attention": LINEAR,
     "mamba": MAMBA,
 }
@@ -23,8 +25,8 @@ def layer_kinds(kind: str, f: Fields, layers: int) -> tuple[str, ...]:
     sixth and fourth; Qwen3-Next in every fourth and has a gated delta net else; gpt-oss slides in even layers; Qwen 2
     slides from `max_window_layers` on where `use_sliding_window`.
     """
-    listed = f.get("layer_types")
-    window = f.integer("sliding_window")
+    listed = f.get("layer_types", "attention_layers")
+    window = f.integer("sliding_window", "window_size") if kind != "qwen" else None
     if isinstance(listed, list) and len(listed) == layers:
         kinds = tuple(_LAYER_TYPES.get(str(entry), FULL) for entry in listed)
         if window is None:
