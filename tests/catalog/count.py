@@ -45,7 +45,9 @@ def feed_forward(m: Model, layer: int) -> int:
     router = linear(m.hidden, e.count, m.mlp_bias)
     shared = mlp(m, e.shared_ffn) if e.shared else 0
     gate = m.hidden if e.shared and m.family in ("qwen2moe", "qwen3next") else 0
-    correction = e.count if m.family == "deepseek2" and e.count == 256 else 0  # V3 and R1 steer their router with a bias
+    correction = (
+        e.count if m.family == "deepseek2" and e.count == 256 else 0
+    )  # V3 and R1 steer their router with a bias
     return e.count * mlp(m, e.ffn) + router + shared + gate + correction
 
 
@@ -73,7 +75,9 @@ def count_vision(m: Model) -> int:
         return 0
     h, pixels = v.hidden, 3 * v.patch * v.patch
     projector = sum(out * inner for out, inner in v.projector)
-    if m.family == "gemma3":  # SigLIP: biases everywhere, a table of positions; the projector is one matrix behind a norm
+    if (
+        m.family == "gemma3"
+    ):  # SigLIP: biases everywhere, a table of positions; the projector is one matrix behind a norm
         layer = 4 * linear(h, h, True) + linear(h, v.ffn, True) + linear(v.ffn, h, True) + 4 * h
         table = (v.image // v.patch) ** 2 * h
         return v.layers * layer + pixels * h + h + table + 2 * h + projector + h

@@ -99,7 +99,9 @@ def test_literature():
     assert gemma.layer_kinds[:6] == (SLIDING,) * 5 + (FULL,)
     assert gemma.vision is not None
     assert (gemma.vision.tokens, gemma.vision.image) == (256, 896)
-    lite = model("deepseek-v2-lite")  # arXiv 2405.04434 appendix B: 27 layers, 64 + 2 experts, 6 used, rank 512, no q rank
+    lite = model(
+        "deepseek-v2-lite"
+    )  # arXiv 2405.04434 appendix B: 27 layers, 64 + 2 experts, 6 used, rank 512, no q rank
     assert lite.latent is not None
     assert lite.experts is not None
     assert (lite.latent.kv_rank, lite.latent.q_rank, lite.latent.rope_dim) == (512, None, 64)
@@ -109,7 +111,9 @@ def test_literature():
     assert next80.count_kind(FULL) == 12
     assert next80.experts is not None
     assert (next80.experts.count, next80.experts.used) == (512, 10)
-    oss = model("gpt-oss-20b")  # model card, arXiv 2508.10925: 24 layers, 32 experts, 4 used, windows of 128 in every other
+    oss = model(
+        "gpt-oss-20b"
+    )  # model card, arXiv 2508.10925: 24 layers, 32 experts, 4 used, windows of 128 in every other
     assert (oss.count_kind(SLIDING), oss.window, oss.sinks) == (12, 128, True)
     mixtral = model("mixtral-8x7b")  # arXiv 2401.04088: 8 experts, 2 used, 12.9B active
     assert mixtral.experts is not None
