@@ -11,13 +11,31 @@ _WHERE = {
     "compare": "plans",
     "device": "plans",
     "plan": "plans",
+    "prove": "runs",
+    "record": "history",
+    "records": "history",
+    "resume": "runs",
+    "run": "runs",
     "workload_settings": "plans",
     "workload_title": "plans",
     "workloads": "plans",
 }
 """function -> module of this package that has it"""
 
-__all__ = ["can", "compare", "device", "plan", "workload_settings", "workload_title", "workloads"]
+__all__ = [
+    "can",
+    "compare",
+    "device",
+    "plan",
+    "prove",
+    "record",
+    "records",
+    "resume",
+    "run",
+    "workload_settings",
+    "workload_title",
+    "workloads",
+]
 
 
 def __getattr__(name: str) -> Any:

@@ -66,6 +66,12 @@ class NoRoom(OnecardError):
     """Not enough disk or memory for what was asked."""
 
 
+class DoesNotFit(OnecardError):
+    """A run that is predicted not to fit, and was not forced."""
+
+    exit_code = 1
+
+
 class OutOfMemory(OnecardError):
     """The device's memory (or the budget) ran out in a run: a result, with the outcome "oom", not a mistake."""
 

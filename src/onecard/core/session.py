@@ -43,7 +43,7 @@ class Session(Protocol):
         """A figure for the Record: name as in the Estimate (decode_tokens_per_s, memory.kv_cache); None: not observed."""
 
     def asked(self) -> Iterator[dict[str, Any]]:
-        """What the parent sends while the run goes on: {"say": "..."} in a chat, {"stop": true} on Ctrl-C."""
+        """What the parent sends while the run goes on: {"say": "..."} in a chat. Ends on {"end": true} and on Ctrl-C."""
 
     @property
     def stopping(self) -> bool:

@@ -68,7 +68,7 @@ def main() -> None:
     events = Events(take_stdout())
     commands = sys.stdin.buffer
     job = msgspec.json.decode(commands.readline(), type=Job)
-    events.fall_back_to(Path(job.folder) / "journal.jsonl")
+    events.fall_back_to(Path(job.journal or Path(job.folder) / "journal.jsonl"))
     session = RunSession(job, events.send)
 
     def listen() -> None:

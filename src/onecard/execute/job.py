@@ -24,6 +24,8 @@ class Job(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     """prove or run"""
     folder: str
     """the run's own folder; a run that finds its checkpoints there continues them"""
+    journal: str = ""
+    """file of the journal, where it is not in `folder`: a resumed run has a journal of its own"""
     cache: str
     """for large files that can be made again"""
     device: str = "cpu"

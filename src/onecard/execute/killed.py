@@ -33,17 +33,25 @@ def killed_ending(code: int, kills: int, folder: Path) -> Ending:
     log = f"what its libraries said last is in {folder / 'log.txt'}"
     if code == -getattr(signal, "SIGKILL", 9):
         if kills > 0:
-            return Ending(outcome="oom", what="the system killed the run", why="the machine's memory ran out", next=log)
+            return Ending(
+                outcome="oom",
+                what="the system killed the run",
+                why="the machine's memory ran out",
+                next=log,
+                exit_code=1,
+            )
         if kernel_kills() < 0:
             why = "most likely the machine's memory ran out: this system does not say"
-            return Ending(outcome="oom", what="the run was killed", why=why, next=log)
+            return Ending(outcome="oom", what="the run was killed", why=why, next=log, exit_code=1)
         return Ending(
             outcome="failed", what="the run was killed from outside", why="signal 9, not for memory", next=log
         )
     if _FATAL_MEMORY.search(_tail(folder / "log.txt")):
-        return Ending(outcome="oom", what="a library gave up for want of memory", why=f"exit status {code}", next=log)
+        return Ending(
+            outcome="oom", what="a library gave up for want of memory", why=f"exit status {code}", next=log, exit_code=1
+        )
     name = signal.Signals(-code).name if code < 0 and -code in signal.valid_signals() else f"exit status {code}"
-    return Ending(outcome="failed", what="the run ended without a word", why=name, next=log)
+    return Ending(outcome="failed", what="the run ended without a word", why=name, next=log, exit_code=1)
 
 
 def _tail(path: Path, size: int = 20_000) -> bytes:

@@ -128,6 +128,7 @@ class _Child:
                     outcome="oom",
                     what=f"the run needed more than its budget of {show_size(self.job.budget)}",
                     why=f"its memory reached {show_size(rss - self.base)} beyond its libraries",
+                    exit_code=1,
                 )
             )
 

@@ -21,6 +21,8 @@ class Ending(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     what: str = ""
     why: str = ""
     next: str = ""
+    exit_code: int = 0
+    """what a command line would leave with: 2 where the user's input was at fault, 1 for other failures"""
 
     @property
     def error(self) -> str:
@@ -49,13 +51,14 @@ def ending_of(error: BaseException) -> Ending:
     if out_of_memory(error):
         first = str(error).strip().splitlines() or [type(error).__name__]
         if isinstance(error, OutOfMemory):
-            return Ending(outcome="oom", what=error.what, why=error.why, next=error.next)
-        return Ending(outcome="oom", what="out of memory", why=first[0])
+            return Ending(outcome="oom", what=error.what, why=error.why, next=error.next, exit_code=1)
+        return Ending(outcome="oom", what="out of memory", why=first[0], exit_code=1)
     if isinstance(error, OnecardError):
-        return Ending(outcome="failed", what=error.what, why=error.why, next=error.next)
+        return Ending(outcome="failed", what=error.what, why=error.why, next=error.next, exit_code=error.exit_code)
     last = str(error).strip().splitlines()
     return Ending(
         outcome="failed",
         what=f"{type(error).__name__}: {last[-1]}" if last else type(error).__name__,
         next="the whole traceback is in the run's log.txt",
+        exit_code=1,
     )

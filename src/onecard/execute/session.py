@@ -65,6 +65,8 @@ class RunSession:
             if command is None or command.get("stop"):
                 self._stopping = True
                 return
+            if command.get("end"):
+                return
             yield command
 
     def stop(self) -> None:

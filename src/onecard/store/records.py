@@ -74,12 +74,18 @@ def get(path: Path, prefix: str) -> Record:
     return _decode(row[0], path)
 
 
-def has(path: Path, identity: str) -> bool:
-    """Whether a Record with exactly this id is stored."""
+def ids(path: Path) -> set[str]:
+    """Of all Records."""
     if not path.exists():
-        return False
+        return set()
     with opened(path) as connection:
-        return connection.execute("select 1 from records where id = ?", (identity,)).fetchone() is not None
+        return {row[0] for row in connection.execute("select id from records")}
+
+
+def check(path: Path) -> None:
+    """Raise now, before a run, what storing its Record would raise after it."""
+    with opened(path):
+        pass
 
 
 def _decode(text: str, path: Path) -> Record:

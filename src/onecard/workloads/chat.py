@@ -16,6 +16,7 @@ from onecard.core.model import Model
 from onecard.core.plan import Choice
 from onecard.core.ranges import Range
 from onecard.core.workload import Need, Workload
+from onecard.engines import chat as engine
 from onecard.parts.chat_work import chat_work
 from onecard.parts.kv_cache import llama_kv_bytes
 from onecard.parts.mixes import gguf_types, known_mix
@@ -156,4 +157,4 @@ def needs(settings: Settings) -> tuple[Need, ...]:
     return (Need(module="transformers", extra="llm", purpose="to run a model in transformers"),)
 
 
-workload = Workload(settings=Settings, cost=cost, choices=choices, needs=needs)
+workload = Workload(settings=Settings, cost=cost, choices=choices, needs=needs, prove=engine.prove, run=engine.run)

@@ -1,0 +1,202 @@
+"""prove, run and resume: carry out a Plan in a child process and keep what happened as a Record.
+
+The Plan is written to the journal before anything is measured; the Record is made from the journal. So a prediction
+cannot be changed after the fact, and a kill at any moment leaves a Record of what was known by then.
+"""
+
+import datetime
+import os
+import secrets
+import threading
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import msgspec
+
+from onecard.core import places
+from onecard.core.device import Device
+from onecard.core.errors import BadSetting, DoesNotFit, UnknownName
+from onecard.core.plan import NO, Plan
+from onecard.core.record import Record
+from onecard.core.require import has
+from onecard.core.units import show_size
+from onecard.execute.outcome import Ending
+
+OnEvent = Callable[[dict[str, Any]], dict[str, Any] | None]
+"""Gets every event of a run (execute/__init__.py lists them); what it returns goes to the child as a command"""
+
+DEVICES = {"cuda": "cuda", "rocm": "cuda", "metal": "mps", "xpu": "xpu", "cpu": "cpu"}
+"""Device.kind -> the device as torch spells it"""
+
+
+def prove(
+    what: str | Plan,
+    *,
+    budget: str | int | None = None,
+    force: bool = False,
+    on_event: OnEvent | None = None,
+    stop: threading.Event | None = None,
+    **settings: Any,
+) -> Record:
+    """A few steps with synthetic weights of exactly the planned shapes: predicted against measured, as a Record.
+
+    prove("chat", model="llama-3.2-1b") or prove(plan). A Plan for another card is proven on this machine with the same
+    settings, as a Plan of its own.
+    """
+    plan, requested = _planned(what, budget, settings)
+    return _carry_out("prove", plan, requested, force=force, on_event=on_event, stop=stop)
+
+
+def run(
+    what: str | Plan,
+    *,
+    budget: str | int | None = None,
+    force: bool = False,
+    options: dict[str, Any] | None = None,
+    seconds: float | None = None,
+    on_event: OnEvent | None = None,
+    stop: threading.Event | None = None,
+    **settings: Any,
+) -> Record:
+    """Do the work. `options` are how this one run is asked for: {"prompt": "..."}, {"serve": True}."""
+    plan, requested = _planned(what, budget, settings)
+    return _carry_out(
+        "run", plan, requested, force=force, options=options or {}, seconds=seconds, on_event=on_event, stop=stop
+    )
+
+
+def resume(
+    prefix: str, *, on_event: OnEvent | None = None, stop: threading.Event | None = None, seconds: float | None = None
+) -> Record:
+    """Continue an interrupted run from what its folder holds, with the settings that it had. Raises UnknownName."""
+    from onecard.store.journal import read
+
+    folder = _folder_of(prefix)
+    begin = read(folder / "journal.jsonl")[0]
+    origin = Path(begin["folder"]) if begin.get("folder") else folder
+    plan = msgspec.convert(begin["plan"], Plan)
+    return _carry_out(
+        "resume",
+        plan,
+        begin.get("requested", {}),
+        force=True,
+        options=begin.get("options", {}),
+        folder=origin,
+        on_event=on_event,
+        stop=stop,
+        seconds=seconds,
+    )
+
+
+def _folder_of(prefix: str) -> Path:
+    runs = places.runs()
+    names = sorted(p.name for p in runs.iterdir() if p.is_dir()) if runs.is_dir() else []
+    hits = [n for n in names if n.startswith(prefix.lower())] if prefix else []
+    if len(hits) != 1:
+        several = f"several begin like this: {', '.join(hits[:6])}" if hits else "onecard records lists them"
+        raise UnknownName("run", prefix, names, next=several)
+    return runs / hits[0]
+
+
+def _planned(what: str | Plan, budget: str | int | None, settings: dict[str, Any]) -> tuple[Plan, dict[str, Any]]:
+    """The Plan for this machine, and the settings as they were asked for."""
+    from onecard.api.plans import device, plan
+
+    given = {k: v for k, v in settings.items() if v is not None}
+    if isinstance(what, str):
+        return plan(what, budget=budget, **given), given
+    here = device()
+    if what.device.get("name") == here.name and budget is None and not given:
+        return what, dict(what.settings)
+    wanted = {k: v for k, v in {**what.settings, **given}.items() if v is not None}
+    return plan(what.workload, budget=budget if budget is not None else what.budget, **wanted), wanted
+
+
+def _carry_out(
+    kind: str,
+    plan: Plan,
+    requested: dict[str, Any],
+    *,
+    force: bool,
+    options: dict[str, Any] | None = None,
+    folder: Path | None = None,
+    on_event: OnEvent | None = None,
+    stop: threading.Event | None = None,
+    seconds: float | None = None,
+) -> Record:
+    from onecard.execute.job import Job, checked
+    from onecard.execute.journal import Journal
+    from onecard.execute.launch import launch
+    from onecard.machine.cpu import processor
+    from onecard.machine.environment import environment
+    from onecard.store import records as store
+    from onecard.store.journal import record_of
+
+    _allowed(kind, plan, force)
+    card = msgspec.convert(plan.device, Device)
+    store.check(places.records_file())
+    identity = secrets.token_hex(5)
+    own = places.runs() / identity
+    started = time.time()
+    job = Job(
+        workload=plan.workload,
+        settings=checked(plan.workload, plan.settings),
+        mode="prove" if kind == "prove" else "run",
+        folder=str(folder or own),
+        journal=str(own / "journal.jsonl"),
+        cache=str(places.cache()),
+        device=DEVICES[card.kind],
+        budget=plan.budget,
+        reserve=card.memory_reserved,
+        threads=processor().cores,
+        started=started,
+        options=options or {},
+    )
+    begin = {
+        "event": "begin",
+        "id": identity,
+        "kind": kind,
+        "plan": msgspec.to_builtins(plan),
+        "requested": requested,
+        "options": options or {},
+        "folder": job.folder,
+        "environment": environment(card.kind),
+        "started": datetime.datetime.fromtimestamp(started, datetime.UTC).isoformat(timespec="milliseconds"),
+        "pid": os.getpid(),
+    }
+    with Journal(own) as journal:
+        journal.write(begin)
+        if on_event is not None:
+            on_event(begin)
+        ending: Ending = launch(job, journal, on_event, seconds=seconds, stop=stop)
+        took = time.time() - started
+        journal.write({"event": "end", "t": took, "seconds": took, **msgspec.to_builtins(ending)})
+    record = record_of(own / "journal.jsonl")
+    store.add(places.records_file(), record)
+    return record
+
+
+def _allowed(kind: str, plan: Plan, force: bool) -> None:
+    """What can be known before a process is started. Raises DoesNotFit, BadSetting or MissingExtra."""
+    from onecard.core.errors import MissingExtra
+    from onecard.core.settings import make
+    from onecard.execute.job import workload_of
+
+    workload = workload_of(plan.workload)
+    able = workload.prove or (workload.build and workload.step) if kind == "prove" else workload.run
+    if able is None:
+        raise BadSetting(f"{plan.workload} cannot {kind} yet", next=f"onecard plan {plan.workload} answers at once")
+    for need in workload.needs(make(workload.settings, plan.settings)):
+        if not has(need.module):
+            raise MissingExtra(need.module, need.purpose, need.extra)
+    if plan.verdict == NO and not force:
+        memory = plan.estimate.memory
+        limit = plan.budget or memory.free_bytes or memory.usable_bytes
+        advice = plan.advice.smallest_change if plan.advice else ""
+        raise DoesNotFit(
+            f"this is predicted not to fit: it needs {show_size(memory.peak_bytes.likely)} of {show_size(limit)}",
+            why=f"the plan's verdict is no, in its phase {memory.phase}",
+            next=f"{advice} ; or --force to try all the same" if advice else "--force tries it all the same",
+        )

@@ -1,0 +1,85 @@
+"""A conversation in the terminal: asks, streams the answer, and says how fast it was against the plan."""
+
+import sys
+from typing import Any
+
+import click
+
+from onecard.cli.live import Live
+from onecard.core.units import show_rate
+
+
+class Talk:
+    """A callback for the events of `run`: bars while the model loads, then turns."""
+
+    def __init__(self, live: Live, *, quiet: bool) -> None:
+        self.live, self.quiet = live, quiet
+        self.promise: list[float] | None = None
+        self.talked = False
+        self.codes: list[int] = []
+
+    def __call__(self, event: dict[str, Any]) -> dict[str, Any] | None:
+        kind = event["event"]
+        if kind == "begin":
+            self.promise = event["plan"]["estimate"]["rates"].get("decode_tokens_per_s")
+        elif kind == "turn":
+            return self._ask()
+        if kind == "text":
+            self._text(event["text"])
+        elif kind == "answered":
+            self._answered(event)
+        elif kind == "serving":
+            self._serving(event)
+        elif kind == "result":
+            self.codes.append(event.get("exit_code", 0))
+        elif not self.talked:
+            self.live(event)
+        return None
+
+    def _ask(self) -> dict[str, Any]:
+        self.live.__exit__()
+        if not self.talked and sys.stdin.isatty():
+            click.secho("Type your message; /bye or an empty Ctrl-D ends.", dim=True, err=True)
+        self.talked = True
+        while True:
+            try:
+                text = input(">>> " if sys.stdin.isatty() else "")
+            except EOFError:
+                return {"end": True}
+            if text.strip() == "/bye":
+                return {"end": True}
+            if text.strip():
+                return {"say": text}
+
+    def _text(self, text: str) -> None:
+        if not self.talked:
+            self.live.__exit__()
+            self.talked = True
+        if not self.quiet:
+            click.echo(text, nl=False)
+
+    def _answered(self, event: dict[str, Any]) -> None:
+        if not self.quiet:
+            click.echo()
+        rate = event.get("decode_tokens_per_s")
+        if rate is None or self.quiet:
+            return
+        line = f"[{event['output_tokens']} tokens, {show_rate(rate, 'tok/s')}"
+        if self.promise is not None:
+            line += f"; planned {show_rate(self.promise[0], '').strip()} to {show_rate(self.promise[2], 'tok/s')}"
+        click.secho(line + "]", dim=True, err=True)
+        if self.promise is not None and rate < self.promise[0]:
+            click.secho(
+                "slower than the plan's range: onecard doctor looks for the reason "
+                "(another program on the device, memory spilled to the host, a power or heat limit)",
+                fg="yellow",
+                err=True,
+            )
+
+    def _serving(self, event: dict[str, Any]) -> None:
+        self.live.__exit__()
+        self.talked = True
+        address = event["address"]
+        click.echo(f"serving {event['model']} at {address}/v1   (Ctrl-C ends)")
+        click.echo(f"  curl {address}/v1/chat/completions -H 'Content-Type: application/json' \\")
+        click.echo("""    -d '{"messages": [{"role": "user", "content": "Hello"}]}'""")

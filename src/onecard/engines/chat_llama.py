@@ -1,0 +1,224 @@
+"""Chat on llama.cpp: prove it with synthetic weights of the planned shapes, or run it with real ones.
+
+Settings are the chat workload's; `session` is the run's. Nothing here knows an Estimate: it only measures.
+"""
+
+import random
+import statistics
+import time
+from collections.abc import Sequence
+from itertools import pairwise
+from pathlib import Path
+from typing import Any
+
+from onecard.core.errors import BadFile, BadSetting
+from onecard.core.model import Model
+from onecard.core.require import require
+from onecard.core.session import Session
+from onecard.core.units import show_size
+from onecard.engines.llama_cpp import Llama, Options, Timing, load
+from onecard.engines.llama_log import by_part
+from onecard.engines.synthetic_gguf import synthetic_gguf
+from onecard.parts.mixes import gguf_types
+
+REPEATS, ENOUGH = 5, 15.0
+"""most repeats of a measurement, and the seconds after which no further one begins (two are made at least)"""
+
+
+def options_of(settings: Any, session: Session) -> Options:
+    """The planned settings as llama.cpp's. Raises BadSetting."""
+    context = settings.context
+    if context is None or context < 1:
+        raise BadSetting(f"context = {context} will not do", next="give a number of tokens, at least 1")
+    return Options(
+        context=context,
+        sequences=settings.batch,
+        gpu_layers=settings.n_gpu_layers if session.device != "cpu" else 0,
+        kv_type=(settings.kv_type or "f16").lower(),
+        micro_batch=settings.micro_batch,
+        flash_attention=settings.flash_attention,
+        mmap=settings.mmap,
+        swa_full=settings.swa_full,
+        threads=session.threads,
+        port=int(session.options.get("port") or 0),
+        alias=Path(settings.model).name,
+    )
+
+
+def prove(model: Model, settings: Any, session: Session) -> None:
+    """Prefill and decode as planned, each several times; memory by part from llama.cpp's own lines."""
+    needed = settings.prompt_tokens + settings.output_tokens
+    options = options_of(settings, session)
+    if needed > options.context:
+        raise BadSetting(
+            f"{settings.prompt_tokens} prompt and {settings.output_tokens} output tokens need a context of {needed}",
+            why=f"the plan has {options.context}",
+            next=f"give --context {needed}, or fewer --prompt-tokens",
+        )
+    path = file_for(model, settings, session)
+    llama = _loaded(path, options, session)
+    source = random.Random(1)
+    prompt = [source.randrange(min(300, model.vocab // 2), model.vocab - 1) for _ in range(settings.prompt_tokens)]
+    with session.phase("warm_up"):
+        llama.generate(prompt[:32], 4)
+    with session.phase("prefill"):
+        read = _repeated(session, "prefill", lambda: llama.generate(prompt, 1))
+    with session.phase("decode"):
+        written = _repeated(session, "decode", lambda: _decode(llama, prompt, settings.output_tokens, session))
+    if read:
+        rates = [t.prompt_per_s for t in read]
+        session.emit("timings", name="prefill_seconds", seconds=[t.prompt_seconds for t in read])
+        session.measured("prefill_tokens_per_s", statistics.median(rates), "tokens/s", _spread(rates))
+        first = [t.first_token_seconds for t in read if t.first_token_seconds is not None]
+        session.measured("first_token_seconds", statistics.median(first) if first else None, "s")
+    rates = [t.output_per_s for t in written if t.output_per_s is not None]
+    if rates:
+        session.measured("decode_tokens_per_s", statistics.median(rates), "tokens/s", _spread(rates))
+
+
+def _decode(llama: Llama, prompt: Sequence[int], count: int, session: Session) -> Timing:
+    """The prompt is still in the cache: what is timed is the answer alone."""
+    done = 0
+    times: list[float] = []
+
+    def each(_: str) -> bool:
+        nonlocal done
+        done += 1
+        times.append(time.perf_counter())
+        session.progress(done, count, "tokens")
+        return session.stopping
+
+    timing = llama.generate(prompt, count, reuse=True, each=each)
+    session.emit("timings", name="token_seconds", seconds=[b - a for a, b in pairwise(times)])
+    return timing
+
+
+def _repeated(session: Session, name: str, once: Any) -> list[Timing]:
+    found: list[Timing] = []
+    start = time.perf_counter()
+    while len(found) < REPEATS and not session.stopping:
+        found.append(once())
+        session.progress(len(found), REPEATS, "repeats", phase=name)
+        if len(found) >= 2 and time.perf_counter() - start > ENOUGH:
+            break
+    return found
+
+
+def _spread(values: list[float]) -> str:
+    return f"median of {len(values)}, {min(values):.4g} to {max(values):.4g}"
+
+
+def file_for(model: Model, settings: Any, session: Session) -> Path:
+    """The user's own GGUF if the setting names one, else a synthetic one. Raises BadFile or NoRoom."""
+    if settings.model.lower().endswith(".gguf"):
+        return gguf_path(settings.model)
+    quant = (settings.quant or "q4_k_m").lower()
+
+    def show(done: float, of: float) -> None:
+        session.progress(done, of, "bytes", doing=f"writing a synthetic {quant} model of {show_size(of)}")
+
+    return synthetic_gguf(model, gguf_types(model, quant), quant, session.cache, show)
+
+
+def gguf_path(name: str) -> Path:
+    """The GGUF file that a setting names. Raises BadFile."""
+    path = Path(name).expanduser()
+    if not path.is_file():
+        raise BadFile(
+            f"no file {name}",
+            why="to run a chat on llama.cpp needs a GGUF file",
+            next="give --model path/to/model.gguf, or prove the plan first: onecard prove chat",
+        )
+    return path
+
+
+def _loaded(path: Path, options: Options, session: Session) -> Llama:
+    library = require("xllamacpp", "to run GGUF models", "gguf")
+    session.baseline()
+    with session.phase("load"):
+        llama = load(path, options, session.folder / "log.txt")
+    gpu = session.device != "cpu"
+    for name, size in by_part(llama.buffers, gpu).items():
+        session.measured(name, float(size), "bytes", "llama.cpp's own lines")
+    session.emit(
+        "effective",
+        settings={
+            "engine_version": getattr(library, "__version__", "unknown"),
+            "threads": options.threads,
+            "load_mode": "mmap" if options.mmap else "read",
+            "buffers": [{"where": b.where, "kind": b.kind, "bytes": b.bytes} for b in llama.buffers],
+            **llama.effective,
+        },
+    )
+    return llama
+
+
+def run(settings: Any, session: Session) -> dict[str, Any]:
+    """Chat: one answer to options["prompt"], a server with options["serve"], else turn by turn until told to stop."""
+    path = gguf_path(settings.model)
+    options = options_of(settings, session)
+    llama = _loaded(path, options, session)
+    if session.options.get("serve"):
+        session.emit("serving", address=llama.address, model=options.alias)
+        for _ in session.asked():
+            pass
+        return {"served": llama.address}
+    talk = Conversation(llama, settings, session)
+    prompt = session.options.get("prompt")
+    if prompt is not None:
+        talk.answer(str(prompt))
+        return talk.figures()
+    session.emit("turn")
+    for command in session.asked():
+        talk.answer(str(command.get("say", "")))
+        if session.stopping:
+            break
+        session.emit("turn")
+    return talk.figures()
+
+
+class Conversation:
+    """The messages so far and how fast each answer came."""
+
+    def __init__(self, llama: Llama, settings: Any, session: Session) -> None:
+        self.llama, self.settings, self.session = llama, settings, session
+        self.messages: list[dict[str, Any]] = []
+        self.timings: list[Timing] = []
+        system = session.options.get("system")
+        if system:
+            self.messages.append({"role": "system", "content": system})
+
+    def answer(self, text: str) -> None:
+        """Stream one answer; its rates are told when it is complete."""
+        self.messages.append({"role": "user", "content": text})
+        pieces: list[str] = []
+
+        def each(piece: str) -> bool:
+            if piece:
+                pieces.append(piece)
+                self.session.emit("text", text=piece)
+            return self.session.stopping
+
+        count = int(self.session.options.get("tokens") or -1)
+        with self.session.phase("answer"):
+            timing = self.llama.chat(self.messages, count, each)
+        self.messages.append({"role": "assistant", "content": "".join(pieces)})
+        self.timings.append(timing)
+        self.session.emit(
+            "answered",
+            prompt_tokens=timing.prompt_tokens,
+            output_tokens=timing.output_tokens,
+            prefill_tokens_per_s=timing.prompt_per_s if timing.prompt_tokens > 1 else None,
+            decode_tokens_per_s=timing.output_per_s,
+            first_token_seconds=timing.first_token_seconds,
+        )
+
+    def figures(self) -> dict[str, Any]:
+        """For the Record: median decode rate over all answers of some length."""
+        rates = [t.output_per_s for t in self.timings if t.output_per_s is not None and t.output_tokens >= 8]
+        if rates:
+            self.session.measured("decode_tokens_per_s", statistics.median(rates), "tokens/s", _spread(rates))
+        reads = [t.prompt_per_s for t in self.timings if t.prompt_tokens >= 64]
+        if reads:
+            self.session.measured("prefill_tokens_per_s", statistics.median(reads), "tokens/s", _spread(reads))
+        return {"answers": len(self.timings), "tokens": sum(t.output_tokens for t in self.timings)}

@@ -1,0 +1,294 @@
+"""Chat on transformers: the same `generate` for a proof with synthetic weights and for a conversation with real ones."""
+
+import statistics
+import time
+from itertools import pairwise
+from pathlib import Path
+from typing import Any
+
+from onecard.core.errors import BadSetting, Unavailable
+from onecard.core.model import Model
+from onecard.core.require import require
+from onecard.core.session import Session
+from onecard.engines.chat_llama import ENOUGH, REPEATS
+from onecard.engines.synthetic_torch import QUANTISED, compute_dtype, empty_model, fill
+from onecard.engines.transformers_config import config_of
+
+
+class Clock:
+    """A streamer for `generate`: the moment of every token, and each token to `each`; True from it stops."""
+
+    def __init__(self, each: Any = None) -> None:
+        self.times: list[float] = []
+        self.start = time.perf_counter()
+        self._each = each
+        self._prompt = True
+        self.stopped = False
+
+    def put(self, value: Any) -> None:
+        if self._prompt:  # generate hands the prompt over first
+            self._prompt = False
+            return
+        self.times.append(time.perf_counter())
+        if self._each is not None and self._each(value):
+            self.stopped = True
+
+    def end(self) -> None:
+        """Nothing is kept back."""
+
+    @property
+    def first(self) -> float:
+        return self.times[0] - self.start
+
+    @property
+    def rate(self) -> float | None:
+        """Tokens per second after the first."""
+        return (len(self.times) - 1) / (self.times[-1] - self.times[0]) if len(self.times) > 1 else None
+
+
+def prove(model: Model, settings: Any, session: Session) -> None:
+    """Build with random weights in the planned format, then prefill and decode several times."""
+    torch = require("torch", "to run transformers", "llm")
+    require("transformers", "to run a model", "llm")
+    torch.set_num_threads(session.threads)
+    torch.manual_seed(1)
+    quant = (settings.quant or "bf16").lower()
+    dtype = compute_dtype(quant, session.device)
+    if quant in QUANTISED:
+        require("bitsandbytes", "to run int8 and nf4", "llm")
+    net = empty_model(config_of(model, settings.model), dtype, settings.attention)
+    session.baseline()
+    with session.phase("load"):
+        for done, of in fill(net, quant, dtype, session.device):
+            session.progress(done, of, "parameters")
+    session.emit(
+        "effective",
+        settings={
+            "engine_version": require("transformers", "to run a model", "llm").__version__,
+            "threads": torch.get_num_threads(),
+            "attention": net.config._attn_implementation,
+            "dtype": str(dtype).removeprefix("torch."),
+        },
+    )
+    ids = torch.randint(3, model.vocab - 1, (settings.batch, settings.prompt_tokens), device=session.device)
+    count = max(2, settings.output_tokens)
+    with session.phase("warm_up"):
+        _generate(net, ids[:, :8], 2)
+    with session.phase("prefill"):
+        read = _repeated(session, "prefill", lambda: _generate(net, ids, 1)[0])
+    kept: list[Any] = []
+    with session.phase("decode"):
+
+        def once() -> Clock:
+            clock, cache = _generate(net, ids, count, stop=lambda _: session.stopping)
+            kept[:] = [cache]
+            return clock
+
+        written = _repeated(session, "decode", once)
+    session.measured("memory.weights", float(held_bytes(net)), "bytes", "parameters and buffers")
+    if kept:
+        session.measured("memory.kv_cache", float(cache_bytes(kept[0])), "bytes", "tensors of the cache")
+    if read:
+        rates = [ids.numel() / c.first for c in read]
+        session.emit("timings", name="prefill_seconds", seconds=[c.first for c in read])
+        session.measured("prefill_tokens_per_s", statistics.median(rates), "tokens/s", _spread(rates))
+        session.measured("first_token_seconds", statistics.median(c.first for c in read), "s")
+    rates = [settings.batch * c.rate for c in written if c.rate]
+    if rates:
+        for clock in written:
+            session.emit("timings", name="token_seconds", seconds=[b - a for a, b in pairwise(clock.times)])
+        session.measured("decode_tokens_per_s", statistics.median(rates), "tokens/s", _spread(rates))
+
+
+def _spread(values: list[float]) -> str:
+    return f"median of {len(values)}, {min(values):.4g} to {max(values):.4g}"
+
+
+def _repeated(session: Session, name: str, once: Any) -> list[Clock]:
+    found: list[Clock] = []
+    start = time.perf_counter()
+    while len(found) < REPEATS and not session.stopping:
+        found.append(once())
+        session.progress(len(found), REPEATS, "repeats", phase=name)
+        if len(found) >= 2 and time.perf_counter() - start > ENOUGH:
+            break
+    return found
+
+
+def _generate(net: Any, ids: Any, count: int, stop: Any = None) -> tuple[Clock, Any]:
+    """Exactly `count` tokens, greedily; (clock, cache)."""
+    import torch
+    from transformers import DynamicCache
+
+    cache = DynamicCache(config=net.config)
+    if ids.device.type == "cuda":
+        torch.cuda.synchronize()
+    clock = Clock(stop)
+    with torch.inference_mode():
+        net.generate(
+            ids,
+            attention_mask=torch.ones_like(ids),
+            past_key_values=cache,
+            max_new_tokens=count,
+            min_new_tokens=count,
+            do_sample=False,
+            streamer=clock if ids.shape[0] == 1 else None,
+            stopping_criteria=_stopping(clock),
+            pad_token_id=0,
+        )
+    if not clock.times:  # several sequences: generate has no streamer for them, so only the whole is timed
+        clock.times = [clock.start + (time.perf_counter() - clock.start) / count * (n + 1) for n in range(count)]
+    return clock, cache
+
+
+def _stopping(clock: Clock) -> Any:
+    """Ends generation when the clock was told to stop."""
+    import torch
+    from transformers import StoppingCriteriaList
+
+    def asked(input_ids: Any, scores: Any, **_: Any) -> Any:
+        return torch.full((input_ids.shape[0],), clock.stopped, dtype=torch.bool, device=input_ids.device)
+
+    return StoppingCriteriaList([asked])
+
+
+def held_bytes(net: Any) -> int:
+    """Bytes of all parameters and buffers, shared storages once, and of what bitsandbytes keeps beside a matrix."""
+    seen: dict[int, int] = {}
+
+    def add(tensor: Any) -> None:
+        if tensor is not None and tensor.device.type != "meta":
+            storage = tensor.untyped_storage()
+            seen[storage.data_ptr()] = storage.nbytes()
+
+    for tensor in (*net.parameters(), *net.buffers()):
+        add(tensor.data)
+        state = getattr(tensor, "quant_state", None)
+        if state is not None:
+            nested = getattr(state, "state2", None)
+            for extra in (state.absmax, state.code, state.offset, *((nested.absmax, nested.code) if nested else ())):
+                add(extra)
+        add(getattr(tensor, "SCB", None))
+    return sum(seen.values())
+
+
+def cache_bytes(cache: Any) -> int:
+    """Bytes of the keys and values that a cache holds."""
+    return sum(t.nbytes for layer in cache.layers for t in (layer.keys, layer.values) if t is not None)
+
+
+def run(settings: Any, session: Session) -> dict[str, Any]:
+    """Talk to a model from a folder or the hub."""
+    torch = require("torch", "to run transformers", "llm")
+    if session.options.get("serve"):
+        raise BadSetting(
+            "transformers has no server here", next="--engine llama.cpp serves the OpenAI interface on 127.0.0.1"
+        )
+    torch.set_num_threads(session.threads)
+    net, tokenizer = _load(settings, session)
+    messages: list[dict[str, str]] = []
+    if session.options.get("system"):
+        messages.append({"role": "system", "content": str(session.options["system"])})
+    rates: list[float] = []
+    tokens = 0
+
+    def answer(text: str) -> None:
+        nonlocal tokens
+        messages.append({"role": "user", "content": text})
+        reply, clock = _answer(net, tokenizer, messages, settings, session)
+        messages.append({"role": "assistant", "content": reply})
+        tokens += len(clock.times)
+        if clock.rate is not None:
+            rates.append(clock.rate)
+
+    prompt = session.options.get("prompt")
+    if prompt is not None:
+        answer(str(prompt))
+    else:
+        session.emit("turn")
+        for command in session.asked():
+            answer(str(command.get("say", "")))
+            if session.stopping:
+                break
+            session.emit("turn")
+    if rates:
+        session.measured("decode_tokens_per_s", statistics.median(rates), "tokens/s", _spread(rates))
+    return {"tokens": tokens}
+
+
+def _load(settings: Any, session: Session) -> tuple[Any, Any]:
+    import torch
+    from transformers import AutoModelForCausalLM, AutoTokenizer, BitsAndBytesConfig
+
+    quant = (settings.quant or "bf16").lower()
+    dtype = compute_dtype(quant, session.device)
+    packed = None
+    if quant == "nf4":
+        packed = BitsAndBytesConfig(
+            load_in_4bit=True, bnb_4bit_quant_type="nf4", bnb_4bit_use_double_quant=True, bnb_4bit_compute_dtype=dtype
+        )
+    elif quant == "int8":
+        packed = BitsAndBytesConfig(load_in_8bit=True)
+    name = settings.model if Path(settings.model).exists() else _hub_id(settings.model)
+    session.baseline()
+    try:
+        with session.phase("load"):
+            tokenizer = AutoTokenizer.from_pretrained(name)
+            net = AutoModelForCausalLM.from_pretrained(
+                name, dtype=dtype, quantization_config=packed, device_map={"": torch.device(session.device)}
+            )
+    except OSError as error:
+        raise Unavailable(
+            f"{name} cannot be loaded",
+            why=str(error).strip().splitlines()[0],
+            next="check the network, or give a folder",
+        ) from None
+    return net.eval(), tokenizer
+
+
+def _hub_id(name: str) -> str:
+    from onecard.catalog import find_model
+
+    return find_model(name).hub_id or name
+
+
+def _answer(
+    net: Any, tokenizer: Any, messages: list[dict[str, str]], settings: Any, session: Session
+) -> tuple[str, Clock]:
+    import torch
+
+    if tokenizer.chat_template:
+        ids = tokenizer.apply_chat_template(messages, add_generation_prompt=True, return_tensors="pt", return_dict=True)
+    else:
+        ids = tokenizer("\n".join(m["content"] for m in messages), return_tensors="pt")
+    ids = ids.to(net.device)
+    given = ids["input_ids"].shape[1]
+    room = (settings.context or net.config.max_position_embeddings) - given
+    if room < 1:
+        raise BadSetting(f"the conversation has {given} tokens", next=f"give a --context above {settings.context}")
+    pieces: list[int] = []
+    shown = ""
+
+    def each(value: Any) -> bool:
+        nonlocal shown
+        pieces.extend(value.view(-1).tolist())
+        text = tokenizer.decode(pieces, skip_special_tokens=True)
+        # a letter of several tokens decodes to a replacement sign until it is whole
+        if not text.endswith("\ufffd") and len(text) > len(shown):
+            session.emit("text", text=text[len(shown) :])
+            shown = text
+        return session.stopping
+
+    clock = Clock(each)
+    count = min(room, int(session.options.get("tokens") or room))
+    with session.phase("answer"), torch.inference_mode():
+        net.generate(**ids, max_new_tokens=count, streamer=clock, stopping_criteria=_stopping(clock))
+    session.emit(
+        "answered",
+        prompt_tokens=given,
+        output_tokens=len(clock.times),
+        prefill_tokens_per_s=given / clock.first if clock.times else None,
+        decode_tokens_per_s=clock.rate,
+        first_token_seconds=clock.first if clock.times else None,
+    )
+    return shown, clock

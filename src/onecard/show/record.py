@@ -1,0 +1,153 @@
+"""A Record on the terminal: predicted against measured, part by part, with the error of each."""
+
+from collections.abc import Sequence
+
+from rich.console import Group, RenderableType
+from rich.table import Table
+from rich.text import Text
+
+from onecard.core.ranges import Range
+from onecard.core.record import Measurement, Record
+from onecard.core.units import show_rate, show_seconds, show_size
+from onecard.show.text import part_name, rate_unit
+
+OUTCOME_STYLES = {"ok": "bold green", "oom": "bold red", "stopped": "bold yellow", "failed": "bold red"}
+
+
+def record_view(record: Record, folder: str = "") -> RenderableType:
+    """Everything about one Record that a person asks first."""
+    plan = record.plan
+    subject = plan.get("settings", {}).get("model") or ""
+    head = Text.assemble(
+        (record.outcome, OUTCOME_STYLES[record.outcome]),
+        "  ",
+        (f"{record.kind} {plan.get('workload', '')} {subject}".strip(), "bold"),
+        f" on {plan.get('device', {}).get('name', 'unknown')}",
+        (f"   record {record.id}, {show_seconds(record.seconds)}", "dim"),
+    )
+    pieces: list[RenderableType] = [head]
+    if record.error:
+        pieces.append(Text(record.error, "red" if record.outcome == "failed" else "yellow"))
+    for title, chosen in (("memory", _memory(record)), ("speed", _speed(record))):
+        if chosen:
+            pieces += [Text(), measurement_table(title, chosen)]
+    pieces += [Text(line, "dim") for line in _notes(record)]
+    if record.quality:
+        pieces += [Text(), Text(_quality(record))]
+    for rung in record.rungs:
+        pieces.append(Text(f"out of memory: {rung.get('why', rung)}", "yellow"))
+    if folder and record.outcome == "failed":
+        pieces.append(Text(f"log: {folder}/log.txt", "dim"))
+    return Group(*pieces)
+
+
+def _memory(record: Record) -> list[Measurement]:
+    return [m for m in record.measurements if m.unit == "bytes"]
+
+
+def _speed(record: Record) -> list[Measurement]:
+    return [m for m in record.measurements if m.unit != "bytes"]
+
+
+def measurement_table(title: str, rows: Sequence[Measurement]) -> Table:
+    """One line a number: predicted with its range, measured, error, and whether it lies inside."""
+    table = Table(box=None, pad_edge=False, header_style="dim")
+    table.add_column(title)
+    for heading in ("predicted", "range", "measured", "error"):
+        table.add_column(heading, justify="right")
+    table.add_column("", style="dim", overflow="fold")
+    for row in rows:
+        promise = Range(*row.predicted) if row.predicted else None
+        wide = promise is not None and promise.high > promise.low
+        table.add_row(
+            Text(_label(row.name), "bold" if row.name == "memory.peak" else ""),
+            _value(promise.likely, row) if promise else "",
+            f"{_value(promise.low, row)} to {_value(promise.high, row)}" if promise and wide else "",
+            Text("not observed", "dim") if row.measured is None else _value(row.measured, row),
+            _error(row, promise),
+            "" if row.note == "not observed" else row.note,
+        )
+    return table
+
+
+def _error(row: Measurement, promise: Range | None) -> Text:
+    if row.error is None or row.measured is None or promise is None:
+        return Text("")
+    inside = promise.holds(row.measured) or promise.low == promise.high
+    return Text(f"{row.error:+.1%}", "green" if inside else "yellow")
+
+
+def _label(name: str) -> str:
+    place, dot, part = name.partition(".")
+    if dot:
+        return ("host " if place == "host" else "") + part_name(part)
+    phase, _ = rate_unit(name) if name.endswith("_per_s") else (name.replace("_", " "), "")
+    return phase
+
+
+def _value(value: float, row: Measurement) -> str:
+    if row.unit == "bytes":
+        return show_size(value)
+    if row.unit == "s":
+        return show_seconds(value)
+    return show_rate(value, rate_unit(row.name)[1] if row.name.endswith("_per_s") else row.unit)
+
+
+def _notes(record: Record) -> list[str]:
+    notes = []
+    budget = record.environment.get("budget")
+    if budget:
+        notes.append(f"budget {show_size(budget['bytes'])}, kept by: {budget['how']}")
+    changed = [
+        f"{name.replace('_', ' ')} {record.requested[name]} → {record.effective[name]}"
+        for name in record.requested
+        if name in record.effective and record.effective[name] != record.requested[name]
+    ]
+    if changed:
+        notes.append("asked for and used differ: " + ", ".join(changed))
+    return notes
+
+
+def _quality(record: Record) -> str:
+    shown = (
+        f"{k.replace('_', ' ')} {v:.4g}" if isinstance(v, float) else f"{k.replace('_', ' ')} {v}"
+        for k, v in record.quality.items()
+        if isinstance(v, int | float | str)
+    )
+    return " · ".join(shown)
+
+
+def records_view(records: Sequence[Record]) -> RenderableType:
+    """A line a Record: what, when, where, how it ended, the peak's error and the rates' main figure."""
+    if not records:
+        return Text("no records yet: `onecard prove chat --model ...` makes the first", "dim")
+    table = Table(box=None, pad_edge=False, header_style="dim")
+    for heading in ("record", "when (UTC)", "what", "device", "outcome"):
+        table.add_column(heading)
+    for heading in ("peak", "error", "speed", "error"):
+        table.add_column(heading, justify="right")
+    for record in records:
+        subject = record.plan.get("settings", {}).get("model") or ""
+        table.add_row(
+            record.id,
+            record.started[:16].replace("T", " "),
+            f"{record.kind} {record.plan.get('workload', '')} {subject}".strip(),
+            str(record.plan.get("device", {}).get("name", "")),
+            Text(record.outcome, OUTCOME_STYLES[record.outcome]),
+            *_short(next((m for m in record.measurements if m.name == "memory.peak"), None)),
+            *_short(_main_rate(record)),
+        )
+    return table
+
+
+def _main_rate(record: Record) -> Measurement | None:
+    rates = [m for m in record.measurements if m.name.endswith("_per_s") and m.measured is not None]
+    promised = [m for m in rates if m.predicted]
+    chosen = promised or rates
+    return chosen[-1] if chosen else None
+
+
+def _short(row: Measurement | None) -> tuple[str, Text]:
+    if row is None or row.measured is None:
+        return "", Text("")
+    return _value(row.measured, row), _error(row, Range(*row.predicted) if row.predicted else None)
