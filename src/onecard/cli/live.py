@@ -32,6 +32,7 @@ class Live:
             TextColumn("{task.fields[shown]}", style="dim"),
             console=self.console,
             transient=True,
+            disable=not self.console.is_terminal,
         )
         self._bytes = Progress(
             SpinnerColumn(),
@@ -41,6 +42,7 @@ class Live:
             TimeRemainingColumn(elapsed_when_finished=True),
             console=self.console,
             transient=True,
+            disable=not self.console.is_terminal,
         )
         self._task: Any = None
         self._file: Any = None
