@@ -90,7 +90,7 @@ class LossLog:
             for (number, rate, _), value in zip(self._waiting, values, strict=True):
                 line = {"step": number, "loss": value, "learning_rate": rate, "seconds": each}
                 out.write(json.dumps(line) + "\n")
-                self.session.emit("loss", step=number, loss=value)
+        self.session.emit("sample", values={"loss": sum(values) / len(values)})
         number, _, _ = self._waiting[-1]
         self._waiting.clear()
         self._looked = now

@@ -69,7 +69,7 @@ def write_sample(session: Session, net: Any, text: Corpus, *, start: str, step: 
     net.eval()
     written = text.tokenizer.decode(net.generate(tokens, 64, generator=generator)[0].tolist())
     net.train()
-    session.emit("sample", step=step, text=written)
+    session.emit("text", step=step, text=written)
     with (session.folder / "samples.txt").open("a", encoding="utf-8") as out:
         out.write(f"--- step {step}\n{written}\n")
 

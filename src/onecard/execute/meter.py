@@ -61,6 +61,8 @@ class Meter:
     def __init__(self, seen: Callable[[str, float, Peaks], None]) -> None:
         self.seen = seen
         self.base: int = resident()
+        self.failed_in = ""
+        """the innermost phase that an exception left"""
         self._open: list[Peaks] = []
         self._exact = high_water() is not None and lower_mark()
         self._lock = threading.Lock()
@@ -88,6 +90,9 @@ class Meter:
         start = time.perf_counter()
         try:
             yield
+        except BaseException:
+            self.failed_in = self.failed_in or name
+            raise
         finally:
             _synchronize()
             seconds = time.perf_counter() - start
@@ -97,6 +102,11 @@ class Meter:
                 self._open.pop()
             self._lower()
             self.seen(name, seconds, dict(peaks))
+
+    @property
+    def nested(self) -> bool:
+        """Inside a phase already."""
+        return bool(self._open)
 
     def now(self) -> Peaks:
         """Peaks since the last mark, without ending anything."""

@@ -23,6 +23,8 @@ class Ending(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     next: str = ""
     exit_code: int = 0
     """what a command line would leave with: 2 where the user's input was at fault, 1 for other failures"""
+    phase: str = ""
+    """where it failed; empty where nobody could tell"""
 
     @property
     def error(self) -> str:
@@ -46,19 +48,22 @@ def out_of_memory(error: BaseException) -> bool:
     return False
 
 
-def ending_of(error: BaseException) -> Ending:
-    """The Ending that an exception makes."""
+def ending_of(error: BaseException, phase: str = "") -> Ending:
+    """The Ending that an exception makes, in the phase that it left."""
     if out_of_memory(error):
         first = str(error).strip().splitlines() or [type(error).__name__]
         if isinstance(error, OutOfMemory):
-            return Ending(outcome="oom", what=error.what, why=error.why, next=error.next, exit_code=1)
-        return Ending(outcome="oom", what="out of memory", why=first[0], exit_code=1)
+            return Ending(outcome="oom", what=error.what, why=error.why, next=error.next, phase=phase, exit_code=1)
+        return Ending(outcome="oom", what="out of memory", why=first[0], phase=phase, exit_code=1)
     if isinstance(error, OnecardError):
-        return Ending(outcome="failed", what=error.what, why=error.why, next=error.next, exit_code=error.exit_code)
+        return Ending(
+            outcome="failed", what=error.what, why=error.why, next=error.next, phase=phase, exit_code=error.exit_code
+        )
     last = str(error).strip().splitlines()
     return Ending(
         outcome="failed",
         what=f"{type(error).__name__}: {last[-1]}" if last else type(error).__name__,
         next="the whole traceback is in the run's log.txt",
         exit_code=1,
+        phase=phase,
     )

@@ -33,4 +33,4 @@ def perform(job: Job, session: RunSession) -> Ending:
         return Ending(outcome="stopped", what="stopped before it could save")
     except Exception as error:
         traceback.print_exc(file=sys.stderr)
-        return ending_of(error)
+        return ending_of(error, session.meter.failed_in)

@@ -42,7 +42,8 @@ class RunSession:
         self.emit("ready", rss=self.meter.baseline(), threads=self.threads, context=context)
 
     def phase(self, name: str) -> AbstractContextManager[None]:
-        if name not in self._told:
+        # An inner phase is told each time: whoever kills the child must know where it was.
+        if name not in self._told or self.meter.nested:
             self._told.add(name)
             self.emit("phase", name=name)
         return self.meter.phase(name)

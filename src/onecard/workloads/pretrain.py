@@ -170,16 +170,24 @@ def choices(settings: Settings) -> tuple[Choice, ...]:
 def ladder(settings: Settings) -> tuple[Rung, ...]:
     """What to give up after an out of memory, in order; the batch, the steps, the data and the rate stay."""
     course = course_of(settings)
+    # Less memory in training helps everywhere: the allocator keeps the peak of training for itself all along.
+    everywhere = ("build", "train", "evaluate", "save", "export")
     rungs, micro = [], course.micro
     while micro > 1:
         micro = divisor(course.batch, micro // 2)
         why = f"{course.batch // micro} micro-batches of {micro} make the same batch of {course.batch}"
-        rungs.append(Rung(changed={"micro_batch": micro}, phases=("build", "train", "evaluate"), why=why))
+        rungs.append(Rung(changed={"micro_batch": micro}, phases=everywhere, why=why))
     if not settings.checkpointing:
-        rungs.append(Rung(changed={"checkpointing": True}, phases=("train",), why="activations are computed again"))
+        rungs.append(
+            Rung(
+                changed={"checkpointing": True},
+                phases=("train", "save", "export"),
+                why="activations are computed again",
+            )
+        )
     if settings.shorter and settings.context >= 16:
         why = "half the context, as `shorter` allows: this changes what the net learns"
-        rungs.append(Rung(changed={"context": settings.context // 2}, phases=("train", "evaluate"), why=why))
+        rungs.append(Rung(changed={"context": settings.context // 2}, phases=everywhere, why=why))
     return tuple(rungs)
 
 
@@ -292,14 +300,15 @@ def run(settings: Settings, session: Session) -> dict[str, Any]:
         )
     session.emit(
         "effective",
-        batch=course.batch,
-        micro_batch=course.micro,
-        context=course.shape.context,
-        compile=state.forward is not state.net,
-        parameters=course.shape.parameters,
-        corpus_tokens=text.tokens,
-        bigram_loss=bigram,
-        resumed_at=state.step,
+        settings={
+            "batch": course.batch,
+            "micro_batch": course.micro,
+            "context": course.shape.context,
+            "compile": state.forward is not state.net,
+            "parameters": course.shape.parameters,
+            "corpus_tokens": text.tokens,
+            "resumed_at": state.step,
+        },
     )
 
     def evaluate_and_save() -> None:
