@@ -55,7 +55,7 @@ def case(row: Row) -> Case:
     if "autoawq" in software:
         sizes = [int(n) for n in re.findall(r"\d+", context)]
         return Case(
-            engine="autoawq", version="gemv" if "gemv" in software else "gemm", quant="awq-int4", batch=batch,
+            engine="autoawq", version="0" if "gemv" in software else "1", quant="awq-int4", batch=batch,
             prompt=sizes[0], output=sizes[1], rate=rate,
         )  # fmt: skip
     if "exllamav2" in software:
@@ -136,7 +136,7 @@ def _exllama(row: Row, rate: str) -> Case:
     old = "torch 2.1 nightly" in row["software"] or ("May 2023" in row["source"] and not fast)
     # The decode figure stands beside a prompt that nearly fills the sequence: tokens come at its end.
     return Case(
-        engine="exllama", version="0.1" if old else "1", quant=_quant(row),
+        engine="exllama", version="0" if old else "1", quant=_quant(row),
         prompt=size if rate == "prefill" else max(8, size - 128), output=128, rate=rate,
     )  # fmt: skip
 
@@ -145,6 +145,8 @@ def _quant(row: Row) -> str:
     text = row["precision"].lower().split(" ")[0].replace("-true", "")
     if "8-bit" in row["precision"].lower() or text == "llm.int8":
         return "int8"
+    if "fp32 compute" in row["precision"]:
+        return f"{text}-fp32"
     if found := re.match(r"exl2 ([\d.]+)bpw", row["precision"].lower()):
         return f"exl2-{found[1]}bpw"
     if text.startswith("int8"):

@@ -43,8 +43,8 @@ def chat_work(
     gpu_layers: llama.cpp's n_gpu_layers; one more than the model has layers (or None) puts the output there too.
     """
     era = generation(engine, version)
-    if engine not in ("llama.cpp", "exllama"):
-        micro_batch = max(micro_batch, 8192)
+    if engine != "llama.cpp":
+        micro_batch = 8192
     chat = Chat(
         model=model,
         weights=streams(model, engine, quant, gpu_layers),

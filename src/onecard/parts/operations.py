@@ -32,7 +32,7 @@ LINEAR_CALLS: dict[tuple[str, str], float] = {
     ("llama.cpp", ""): 1.0, ("llama.cpp", "quantized"): 2.0,
     ("transformers", "gptq-int4"): 0.5, ("transformers", "gptq-int8"): 2.5, ("transformers", "awq-int4"): 2.5,
     ("transformers", "nf4"): 4.0, ("transformers", "nf4-dq"): 6.0, ("transformers", "int8"): 12.0,
-    ("litgpt", "nf4"): 5.0, ("litgpt", "nf4-dq"): 6.7, ("litgpt", "fp4"): 5.0, ("litgpt", "fp4-dq"): 6.7,
+    ("litgpt", "nf4"): 4.4, ("litgpt", "nf4-dq"): 6.0, ("litgpt", "fp4"): 4.4, ("litgpt", "fp4-dq"): 6.0,
     ("litgpt", "int8"): 20.0,
 }  # fmt: skip
 """Calls that one linear layer takes. llama.cpp quantises the activations first (quantize_q8_1), then multiplies; bitsandbytes

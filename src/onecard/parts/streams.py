@@ -58,8 +58,10 @@ def _place(tensor: Tensor, model: Model, gpu_layers: int | None, head: bool) -> 
 def _stored(tensor: Tensor, quant: str, head: bool, k: int, n: int, count: int) -> tuple[str, float]:
     """Format and bytes outside GGUF: the head, and small matrices that converters leave alone, stay 16-bit."""
     name = quant.lower()
+    if name.endswith("-fp32") and not (head or tensor.role in _KEPT):
+        return name, float(gptq_bytes(k, n)) * count
     elements = float(k) * n * count
-    everything = name.startswith(("exl2", "int4wo", "int8wo", "mlc"))
+    everything = name.startswith(("exl2", "int4wo", "int8wo", "int8-", "mlc"))
     if name in BYTES or ((head or tensor.role in _KEPT) and not everything):
         return ("fp16" if name not in BYTES else name), elements * BYTES.get(name, 2.0)
     if name.startswith(("nf4", "fp4")):
@@ -72,7 +74,7 @@ def _stored(tensor: Tensor, quant: str, head: bool, k: int, n: int, count: int) 
         return name, float(gptq_bytes(k, n, int(width))) * count
     if name.startswith("awq"):
         return name, float(awq_bytes(k, n)) * count
-    if name.startswith("int8wo"):
+    if name.startswith(("int8wo", "int8-")):
         return name, elements * 1.0
     if name.startswith(("int4wo", "mlc")):
         return name, elements * 4.5 / 8

@@ -89,9 +89,13 @@ class Software(msgspec.Struct, frozen=True, kw_only=True):
     elementwise: float = 0.9
     dequantize: float = 0.8
     """share of streaming when quantised weights become fp16 for a prompt"""
-    spread: float = 0.15
+    row: float = 0.02
+    """a further row of a matrix-vector kernel costs this share of the first"""
+    step_prefill: float = 0.0
+    """seconds per prompt of the engine itself"""
+    spread: float = 0.25
     """relative half-width that holds 90 % of held-out decode rows"""
-    spread_prefill: float = 0.2
+    spread_prefill: float = 0.25
     """the same for prefill"""
 
 
@@ -132,13 +136,27 @@ SOFTWARE: dict[str, Software] = {
     ),
     "vllm": Software(latency=4.6e-6, step=0.85e-3, flight=4.0, flight_quantized=4.0, cache=1.0, attention=0.75),
     "sglang": Software(latency=4.0e-6, step=0.5e-3, flight=4.0, flight_quantized=4.0, cache=1.0, attention=0.75),
-    "exllama": Software(latency=4e-6, flight=4.0, flight_quantized=2.0),
-    "exllamav2": Software(latency=3e-6, flight=4.0, flight_quantized=2.0),
-    "autoawq": Software(latency=3e-6, flight=4.0, flight_quantized=2.0),
-    "gpt-fast": Software(latency=3e-6, flight=4.0, flight_quantized=2.0),
-    "mlc": Software(latency=3e-6, flight=4.0, flight_quantized=2.0),
-    "litgpt": Software(latency=2e-6, host=20e-6, flight=4.0, flight_quantized=2.0),
-    "gptq-for-llama": Software(latency=2e-6, host=20e-6, flight=4.0, flight_quantized=2.0),
+    "exllama-0": Software(latency=6e-6, flight=4.0, flight_quantized=2.0, quantized_compute=0.24, eager_cache=0.3),
+    "exllama": Software(
+        latency=4e-6, flight=4.0, flight_quantized=2.0, eager_cache=0.4, dequantize=1.3, attention=0.4, elementwise=1.0
+    ),
+    "exllamav2": Software(latency=2.6e-6, flight=4.0, flight_quantized=2.0),
+    "autoawq": Software(
+        latency=3e-6, flight=4.0, flight_quantized=2.0, eager_cache=0.8, quantized_compute=0.4, step_prefill=45e-3
+    ),
+    "autoawq-gemv": Software(
+        latency=2.5e-6,
+        flight=4.0,
+        flight_quantized=2.0,
+        eager_cache=0.8,
+        quantized_compute=0.085,
+        row=0.3,
+        step_prefill=45e-3,
+    ),
+    "gpt-fast": Software(latency=1.0e-6, flight=4.0, flight_quantized=2.0),
+    "mlc": Software(latency=1.6e-6, flight=4.0, flight_quantized=2.0, eager_cache=0.8),
+    "litgpt": Software(latency=2e-6, host=22.5e-6, flight=4.0, flight_quantized=2.0),
+    "gptq-for-llama": Software(latency=2e-6, host=14e-6, flight=4.0, flight_quantized=2.0, quantized_compute=0.33),
 }
 SOFTWARE["llama.cpp@metal"] = Software(
     latency=3.7e-6, walk=1.6, cache=0.48, eager_cache=0.48, quantized_compute=0.95, attention=0.53, elementwise=1.5
@@ -152,6 +170,10 @@ def software(kernel: str, kind: str) -> Software:
     name = kernel.partition("/")[0]
     return SOFTWARE.get(f"{name.partition('-')[0]}@{kind}") or SOFTWARE.get(name, OTHER)
 
+
+SLOW_FORMATS = {"int8-dynamic": 0.045, "gptq-int4-fp32": 0.025}
+"""share of streaming of formats that old libraries multiply without a kernel of their own: torchao's int8 dynamic activations
+fall back to integer torch calls below 17 rows, lit-gpt's GPTQ unpacks to fp32 with torch calls"""
 
 _BY_CAPABILITY = {
     "6": "pascal",

@@ -93,17 +93,19 @@ def time_operation(operation: Operation, device: Device, silicon: Silicon, softw
 
 def _vector(operation: Operation, device: Device, silicon: Silicon, software: Software, memory: float) -> Timed:
     quantized = operation.format not in FLOATS
-    streamed = operation.bytes / (memory * (software.quantized if quantized else software.stream))
+    rows = operation.shape[0] if operation.shape else 1
+    more = 1 + software.row * (rows - 1)
+    share = software.quantized * kernels.SLOW_FORMATS.get(operation.format, 1.0) if quantized else software.stream
+    streamed = operation.bytes / (memory * share) * more
     flight = unpack = 0.0
     if device.multiprocessors and device.clock:
         cycles = device.multiprocessors * device.clock
         if silicon.flight:
             factor = software.flight_quantized if quantized else software.flight
-            flight = operation.bytes / (cycles * silicon.flight * factor)
+            flight = operation.bytes / (cycles * silicon.flight * factor) * more
         if silicon.decode and quantized:
-            rows = operation.shape[0] if operation.shape else 1
             weights = operation.flops / (2 * rows)
-            unpack = weights * (1 + 0.25 * (rows - 1)) / (cycles * silicon.decode * UNPACK.get(operation.format, 1.0))
+            unpack = weights * more / (cycles * silicon.decode * UNPACK.get(operation.format, 1.0))
     seconds = blend(streamed, flight, unpack)
     other = max(flight, unpack) > streamed
     return Timed(operation, seconds, DEQUANTISATION if other and quantized else BANDWIDTH)
@@ -201,7 +203,7 @@ def time_phase(phase: Phase, device: Device, runtime: str, factors: Factors | No
         timed.append(time_operation(operation, device, silicon, software))
         gaps += operation.launches * software.latency * silicon.gap
         host += operation.launches * software.host
-        step = max(step, software.step)
+        step = max(step, software.step_prefill if phase.name == "prefill" else software.step)
         spread = max(spread, software.spread_prefill if phase.name == "prefill" else software.spread)
     shares = {LAUNCHES: gaps}
     for t in timed:
