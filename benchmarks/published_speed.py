@@ -109,7 +109,7 @@ def _qwen(row: Row, rate: str) -> Case:
 def _transformers(row: Row, rate: str) -> Case:
     software, notes = row["software"].lower(), row["notes"].lower()
     version = re.search(r"transformers\D{0,3}(\d+\.\d+)", software)
-    old = "4.37" if row["year"] in ("2023", "2024") else ""
+    old = {"2023": "4.30", "2024": "4.37"}.get(row["year"], "")
     sizes = _in_out(row)
     flash = False if "without fa2" in notes else True if "fa2" in software or "with fa2" in notes else None
     return Case(

@@ -56,7 +56,11 @@ GENERATIONS = (
         note="autumn 2025: flash attention by default where the backend has it (ggml-org/llama.cpp#15434)",
     ),
     Generation(
-        name="transformers-4.37", engine="transformers", since=(0,), flash=False, expands_kv=True, grows_kv=True,
+        name="transformers-4.30", engine="transformers", since=(0,), flash=False, expands_kv=True, grows_kv=True,
+        all_logits=True, expert_loop=True, note="2023, with the first kernels of AutoGPTQ and bitsandbytes",
+    ),
+    Generation(
+        name="transformers-4.37", engine="transformers", since=(4, 31), flash=False, expands_kv=True, grows_kv=True,
         all_logits=True, expert_loop=True, note="caches as tuples",
     ),
     Generation(

@@ -21,9 +21,12 @@ FLOATS = ("f16", "fp16", "bf16", "f32", "fp32")
 VECTOR_ROWS = 8
 """up to so many rows engines use matrix-vector kernels (MMVQ_MAX_BATCH_SIZE in llama.cpp)"""
 
-LAYER_CALLS = {False: 36.0, True: 11.0}
-"""Kernels of one layer besides matmuls and attention: eager (two RMS norms of 8 calls, rotary embedding of 12, activation,
-residuals, casts) and fused (two norms with their scale, two rotary embeddings, cache writes, activation, two residuals)"""
+LAYER_CALLS = {False: 20.0, True: 7.0}
+"""Kernels of one layer besides matmuls, attention and norms: eager (rotary embedding of 12, activation, residuals, casts) and
+fused (two rotary embeddings, two cache writes, activation, two residuals)"""
+
+NORM_CALLS = {False: 8.0, True: 2.0}
+"""Kernels of one RMS norm: eager torch calls (to fp32, square, mean, add, rsqrt, multiply, back, scale), or norm and scale"""
 
 ATTENTION_CALLS = {False: 4.0, True: 1.0}
 """scores, softmax, values and a copy; or one fused kernel"""
@@ -237,7 +240,8 @@ def _elementwise(chat: Chat, rows: float) -> Operation:
     inner = model.ffn if model.experts is None else (model.experts.ffn * model.experts.used + model.experts.shared_ffn)
     width = (4.0 if generation.engine == "llama.cpp" else 2.0) * rows * model.layers
     moved = width * (passes * model.hidden + 4.0 * inner)
-    calls = LAYER_CALLS[generation.fused] + (2.0 if model.qk_norm else 0.0) + max(0, model.norms_per_layer - 2) * 1.0
+    norms = model.norms_per_layer + (2 if model.qk_norm else 0)
+    calls = LAYER_CALLS[generation.fused] + norms * NORM_CALLS[generation.fused]
     if model.experts is not None:
         calls += 6.0 if generation.fused else 12.0 + (3.5 * model.experts.count if generation.expert_loop else 0.0)
     return Operation(

@@ -20,6 +20,9 @@ class Silicon(msgspec.Struct, frozen=True, kw_only=True):
     (Little's law). GDDR cards need 2 to 7 of it to saturate their memory, an A100 13: that is why it reaches a third"""
     tensor: float = 0.6
     """share of the matrix units' peak that large matmuls reach at boost clock"""
+    feed: float | None = None
+    """16-bit operations that one multiprocessor is fed with per clock: where matrix units are so fast that loads from shared
+    memory and L2 do not keep up (A100: 2048 possible, Hopper 4096); int8 and fp8 operands are half as large"""
     joule: float | None = None
     """fp16 operations per joule of board power in large matmuls: where the power limit takes the clock down"""
     decode: float | None = None
@@ -33,8 +36,8 @@ class Silicon(msgspec.Struct, frozen=True, kw_only=True):
 SILICON: dict[str, Silicon] = {
     "ampere": Silicon(dram=0.89, flight=12.0, tensor=0.70, joule=0.32e12),
     "ada": Silicon(dram=0.916, flight=12.0, tensor=1.0, joule=0.43e12),
-    "ampere-hbm": Silicon(dram=0.85, flight=8.1, tensor=0.58, joule=0.62e12, gap=1.25),
-    "hopper": Silicon(dram=0.85, flight=8.8, tensor=0.34, joule=0.69e12, gap=1.5),
+    "ampere-hbm": Silicon(dram=0.85, flight=8.1, tensor=0.85, feed=1190.0, joule=0.62e12, gap=1.25),
+    "hopper": Silicon(dram=0.85, flight=8.8, tensor=0.85, feed=1290.0, joule=0.69e12, gap=1.5),
     "blackwell": Silicon(dram=0.93, flight=12.0, tensor=0.8, joule=0.45e12, spread=0.05),
     "turing": Silicon(dram=0.90, flight=10.0, tensor=0.6, joule=0.2e12, spread=0.1),
     "volta": Silicon(dram=0.85, flight=10.0, tensor=0.5, joule=0.3e12, spread=0.1),
@@ -118,6 +121,9 @@ SOFTWARE: dict[str, Software] = {
         eager_cache=0.8, latency=2.7e-6, walk=0.36, flight=0.8, quantized_compute=0.9, elementwise=1.0, attention=0.29
     ),
     "llama.cpp": Software(latency=2.5e-6, quantized_compute=0.9),
+    "transformers-4.30": Software(
+        latency=2e-6, host=38e-6, copy=0.22, eager_cache=0.24, flight=4.0, flight_quantized=0.4
+    ),
     "transformers-4.37": Software(
         latency=2e-6, host=14.8e-6, copy=0.22, cache=0.7, eager_cache=0.24, flight=4.0, flight_quantized=0.48
     ),
@@ -136,13 +142,20 @@ SOFTWARE: dict[str, Software] = {
     ),
     "vllm": Software(latency=4.6e-6, step=0.85e-3, flight=4.0, flight_quantized=4.0, cache=1.0, attention=0.75),
     "sglang": Software(latency=4.0e-6, step=0.5e-3, flight=4.0, flight_quantized=4.0, cache=1.0, attention=0.75),
-    "exllama-0": Software(latency=6e-6, flight=4.0, flight_quantized=2.0, quantized_compute=0.24, eager_cache=0.3),
+    "exllama-0": Software(latency=6e-6, flight=4.0, flight_quantized=2.0, quantized_compute=0.3, eager_cache=0.4),
     "exllama": Software(
-        latency=4e-6, flight=4.0, flight_quantized=2.0, eager_cache=0.4, dequantize=1.3, attention=0.4, elementwise=1.0
+        latency=4e-6,
+        flight=4.0,
+        flight_quantized=2.0,
+        eager_cache=0.4,
+        dequantize=1.3,
+        attention=0.4,
+        elementwise=1.0,
+        compute=1.4,
     ),
     "exllamav2": Software(latency=2.6e-6, flight=4.0, flight_quantized=2.0),
     "autoawq": Software(
-        latency=3e-6, flight=4.0, flight_quantized=2.0, eager_cache=0.8, quantized_compute=0.4, step_prefill=45e-3
+        latency=3e-6, flight=4.0, flight_quantized=2.0, eager_cache=0.8, quantized_compute=0.5, step_prefill=42e-3
     ),
     "autoawq-gemv": Software(
         latency=2.5e-6,
@@ -171,9 +184,9 @@ def software(kernel: str, kind: str) -> Software:
     return SOFTWARE.get(f"{name.partition('-')[0]}@{kind}") or SOFTWARE.get(name, OTHER)
 
 
-SLOW_FORMATS = {"int8-dynamic": 0.045, "gptq-int4-fp32": 0.025}
+SLOW_FORMATS = {"int8-dynamic": 0.045, "gptq-int4-fp32": 0.025, "int4wo": 0.65}
 """share of streaming of formats that old libraries multiply without a kernel of their own: torchao's int8 dynamic activations
-fall back to integer torch calls below 17 rows, lit-gpt's GPTQ unpacks to fp32 with torch calls"""
+fall back to integer torch calls below 17 rows, lit-gpt's GPTQ unpacks to fp32 with torch calls; tinygemm's int4"""
 
 _BY_CAPABILITY = {
     "6": "pascal",

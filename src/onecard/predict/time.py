@@ -134,11 +134,19 @@ def matmul_rate(
     if rate is None:
         return None
     factor = software.quantized_compute if quantized else software.compute
-    units = rate * silicon.tensor * factor * _wave(operation, device)
+    units = rate * silicon.tensor
+    if silicon.feed and device.multiprocessors and device.clock:
+        small = 2.0 if operation.compute in ("int8", "fp8") else 1.0
+        units = min(units, silicon.feed * device.multiprocessors * device.clock * small)
+    units *= factor * _wave(operation, device)
     if silicon.joule and device.power:
         cap = silicon.joule * device.power * factor
         return float(units * (1 + (units / cap) ** 4) ** -0.25)
     return units
+
+
+SPLIT = 0.45
+"""with few tiles the sum over k is split among multiprocessors, at the price of a second pass over the partial sums"""
 
 
 def _wave(operation: Operation, device: Device) -> float:
@@ -160,7 +168,7 @@ def wave(shape: tuple[int, int, int] | None, multiprocessors: int | None) -> flo
         filled = (m * n) / (ceil(m / rows) * rows * ceil(n / columns) * columns)
         share = tiles / (ceil(tiles / multiprocessors) * multiprocessors) * reuse * filled
         best = max(best, share)
-    return best
+    return max(best, SPLIT * m / (ceil(m / 16) * 16))
 
 
 def _matrix(operation: Operation, device: Device, silicon: Silicon, software: Software, memory: float) -> Timed:
