@@ -82,6 +82,8 @@ class Traced(msgspec.Struct, frozen=True, kw_only=True):
     """who holds the memory at the allocated peak"""
     context: int
     """bytes that the CUDA context takes beside the allocator"""
+    needs: int
+    """bytes of the card with nothing in the way: free reserved peak and context"""
     capacity: int | None = None
     """bytes that the allocator may take on the card (or under the budget)"""
     allocator: str = ""

@@ -122,6 +122,7 @@ def answer(
         replay=result,
         held=breakdown(cost.events, result.peak_event),
         context=context,
+        needs=replay(cost.events, settings, timeline=True).peak_reserved + context,
         capacity=capacity,
         allocator=allocator,
         estimate=estimate,
