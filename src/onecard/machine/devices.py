@@ -186,7 +186,8 @@ def _apple(cpu: Device) -> list[Device]:
     if chip is None:
         return []
     host = {**_host(cpu), "unified": True, "memory_reserved": chip.memory_total - chip.working_set}
-    device = naming.from_row(chip.name, chip.name, "metal", chip.memory_total, host)
+    name = f"{chip.name} {chip.gpu_cores}-core GPU" if chip.gpu_cores else chip.name
+    device = naming.from_row(name, chip.name, "metal", chip.memory_total, host)
     return [device] if device is not None else []
 
 

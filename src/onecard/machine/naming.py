@@ -5,14 +5,12 @@ card in the machine. A card that the catalogue does not know still becomes a Dev
 driver tells, with a wide uncertainty; never from the row of a similar name.
 """
 
-import importlib
 from typing import Any
 
 import msgspec
 
 from onecard.core.device import Device
 from onecard.core.errors import OnecardError
-from onecard.core.units import GiB
 from onecard.machine.nvml import Card, link_rate
 
 NEAR = 0.12
@@ -27,26 +25,14 @@ CORES_PER_SM = {"6.0": 64, "6": 128, "7": 64, "8.0": 64, "8": 128, "9": 128, "10
 
 
 def row(name: str, memory: int | None) -> Device | None:
-    """The catalogue's Device of exactly this name and memory, or None."""
-    card = _lookup()
-    if card is None:
+    """The catalogue's Device of exactly this name and about this memory, or None."""
+    from onecard.catalog import card
+
+    try:
+        found = card(name, memory=memory)
+    except OnecardError:
         return None
-    names = [name]
-    if memory:
-        nominal = round(memory / GiB + 0.2)
-        names += [f"{name} {nominal} GB", f"{name} {nominal}GB"]
-    for each in names:
-        try:
-            found = card(each)
-        except (OnecardError, LookupError):
-            continue
-        if isinstance(found, Device) and (not memory or abs(memory / found.memory_total - 1) <= NEAR):
-            return found
-    return None
-
-
-def _lookup() -> Any:
-    return getattr(importlib.import_module("onecard.catalog"), "card", None)
+    return found if not memory or abs(memory / found.memory_total - 1) <= NEAR else None
 
 
 def by_capability(table: dict[str, Any], capability: str | None) -> Any:

@@ -6,7 +6,7 @@ from onecard.core.finding import ERROR, NOTE, WARNING
 from onecard.machine.facts import Facts
 from onecard.machine.rule import Rule, Values
 
-XID = re.compile(r"Xid.*?\)?: ?(\d+)")
+XID = re.compile(r"Xid(?: \([^)]*\))?: (\d+)")
 """NVRM: Xid (PCI:0000:01:00): 79, pid=...: numbers in NVIDIA's Xid catalogue"""
 
 

@@ -1,0 +1,130 @@
+"""doctor, setup, watch and the devices of this machine: what is here, what is wrong with it, what it is doing."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import msgspec
+
+from onecard.core.device import Device
+from onecard.core.errors import BadFile, UnknownName
+from onecard.core.finding import ERROR, Finding, RuleText
+
+if TYPE_CHECKING:
+    from onecard.machine.facts import Facts
+
+
+class Diagnosis(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """What doctor found on one machine."""
+
+    machine: tuple[str, ...]
+    """what was looked at, in lines for people"""
+    findings: tuple[Finding, ...]
+    checks: int
+    deep: bool = False
+    measured: dict[str, str] = {}
+    """what the deep test measured, in words"""
+    taken: str = ""
+
+    @property
+    def healthy(self) -> bool:
+        """No check found an error; warnings and notes may be there."""
+        return not any(f.severity == ERROR for f in self.findings)
+
+
+def devices() -> tuple[Device, ...]:
+    """All devices of this machine, GPUs first, the CPU last."""
+    from onecard.machine import probe
+
+    return probe()
+
+
+def doctor(
+    *,
+    fixture: str | Path | None = None,
+    deep: bool = False,
+    redact: bool = False,
+    record: str | Path | None = None,
+    seconds: float = 60.0,
+) -> Diagnosis:
+    """Read-only checks of this machine, or of one that was recorded in a file.
+
+    deep: also try the device in a child process (at most `seconds`). redact: no names of users, hosts and folders.
+    record: write what was looked at to this file, for `fixture` on another machine. Raises BadFile for a bad fixture.
+    """
+    from onecard.machine.facts import encode
+    from onecard.machine.rules import diagnose, rules
+
+    facts = read_facts(fixture) if fixture is not None else _collect()
+    if deep and fixture is None:
+        from onecard.machine.deep import deep as try_device
+
+        facts = msgspec.structs.replace(facts, deep=try_device(facts, seconds))
+    if redact:
+        from onecard.machine.redact import redact as without_names
+
+        facts = without_names(facts)
+    if record is not None:
+        _write(Path(record), encode(facts))
+    from onecard.machine.summary import measured, summary
+
+    return Diagnosis(
+        machine=summary(facts),
+        findings=diagnose(facts),
+        checks=len(rules()),
+        deep=facts.deep is not None,
+        measured=measured(facts),
+        taken=facts.taken,
+    )
+
+
+def explain(rule: str) -> RuleText:
+    """One rule with its cause, its commands and its source. Raises UnknownName."""
+    from onecard.machine.rules import rules
+
+    known = {r.id: r for r in rules()}
+    if rule not in known:
+        raise UnknownName("rule", rule, known, next="onecard doctor --rules lists them")
+    return known[rule].text()
+
+
+def rules() -> tuple[RuleText, ...]:
+    """All rules of doctor."""
+    from onecard.machine.rules import rules as all_rules
+
+    return tuple(r.text() for r in all_rules())
+
+
+def read_facts(path: str | Path) -> "Facts":
+    """A recorded machine. Raises BadFile."""
+    from onecard.machine.facts import SCHEMA, decode
+
+    file = Path(path)
+    again = "onecard doctor --record facts.json writes one"
+    try:
+        facts = decode(file.read_bytes())
+    except OSError as error:
+        raise BadFile(f"{file} cannot be read", why=error.strerror or str(error), next=again) from None
+    except (msgspec.MsgspecError, ValueError) as error:
+        raise BadFile(f"{file} is not a recorded machine", why=str(error), next=again) from None
+    if facts.schema > SCHEMA:
+        raise BadFile(
+            f"{file} is from a newer onecard", why=f"schema {facts.schema}, known up to {SCHEMA}", next="update onecard"
+        )
+    return facts
+
+
+def _collect() -> "Facts":
+    from onecard.machine.collect import collect
+
+    return collect()
+
+
+def _write(path: Path, content: bytes) -> None:
+    part = path.with_name(path.name + ".part")
+    try:
+        part.write_bytes(content)
+        part.replace(path)
+    except OSError as error:
+        raise BadFile(
+            f"{path} cannot be written", why=error.strerror or str(error), next="give another place"
+        ) from None

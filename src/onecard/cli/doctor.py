@@ -1,0 +1,54 @@
+"""onecard doctor: why is my GPU not used, and is this machine as fast as it should be."""
+
+import click
+
+from onecard.cli.options import JSON, echo_json
+
+
+@click.command(params=[JSON])
+@click.option(
+    "--deep", is_flag=True, help="also try the device in a child process: kernels, types, copies, memory (about 20 s)"
+)
+@click.option("--fixture", metavar="FILE", help="look at a recorded machine instead of this one")
+@click.option("--record", metavar="FILE", help="write what was looked at to a file, for --fixture")
+@click.option("--redact", is_flag=True, help="leave out names of users and hosts, home folders, serial numbers")
+@click.option("--explain", metavar="RULE", help="one rule: its cause, commands and source")
+@click.option("--rules", "list_rules", is_flag=True, help="list all rules")
+@click.option("--time", "seconds", metavar="TIME", default="60s", show_default=True, help="deadline of the deep test")
+def command(
+    deep: bool,
+    fixture: str | None,
+    record: str | None,
+    redact: bool,
+    explain: str | None,
+    list_rules: bool,
+    seconds: str,
+    as_json: bool = False,
+) -> int:
+    """Read-only checks of driver, libraries, memory, disks and speed; each finding with one thing to do.
+
+    Exit code 0: healthy, or warnings only. 1: a check found an error. 2: bad input.
+    """
+    from onecard.api import machines
+
+    if explain or list_rules:
+        told = machines.explain(explain) if explain else machines.rules()
+        if as_json:
+            echo_json(told)
+            return 0
+        from onecard.show.console import show
+        from onecard.show.doctor import rule_view, rules_view
+
+        show(rules_view(told) if isinstance(told, tuple) else rule_view(told))
+        return 0
+    from onecard.core.units import parse_duration
+
+    found = machines.doctor(fixture=fixture, deep=deep, redact=redact, record=record, seconds=parse_duration(seconds))
+    if as_json:
+        echo_json(found)
+    else:
+        from onecard.show.console import show
+        from onecard.show.doctor import doctor_view
+
+        show(doctor_view(found.machine, found.findings, found.checks, found.measured, found.deep))
+    return 0 if found.healthy else 1

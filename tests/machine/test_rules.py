@@ -1,0 +1,115 @@
+"""Every rule on a machine that has its trouble, and on one that only looks like it; no finding on healthy machines."""
+
+import json
+import re
+
+import msgspec
+import pytest
+from machines import FOLDER, case, case_names, healthy_names, patched
+
+from onecard.machine.facts import Facts, Python, decode, encode
+from onecard.machine.rules import diagnose, rules
+
+
+def ids(facts: Facts) -> list[str]:
+    return sorted(f.rule for f in diagnose(facts))
+
+
+@pytest.mark.parametrize("name", healthy_names())
+def test_a_healthy_machine_has_no_findings(name):
+    found = diagnose(patched(name, {}))
+    assert not found, [(f.rule, f.evidence) for f in found]
+
+
+def test_there_are_ten_kinds_of_healthy_machines():
+    kinds = {"linux", "windows", "wsl", "container", "laptop", "two_gpus", "amd", "apple", "cpu_only", "data_centre"}
+    assert kinds <= set(healthy_names())
+
+
+def test_each_rule_has_a_case_and_each_case_a_rule():
+    assert case_names() == sorted(r.id for r in rules())
+
+
+@pytest.mark.parametrize("rule", case_names())
+def test_a_rule_finds_its_trouble_and_nothing_else_is_claimed(rule):
+    given = case(rule)
+    assert rule in given["expect"]
+    assert ids(patched(given["base"], given["broken"])) == sorted(given["expect"])
+
+
+@pytest.mark.parametrize("rule", case_names())
+def test_a_near_miss_stays_silent(rule):
+    given = case(rule)
+    expected = given.get("near_expect", [])
+    assert rule not in expected
+    assert given["near"] != given["broken"] and given["why"]
+    assert ids(patched(given["base"], given["near"])) == sorted(expected), given["why"]
+
+
+@pytest.mark.parametrize("rule", case_names())
+def test_a_finding_is_complete_and_its_texts_are_filled_in(rule):
+    given = case(rule)
+    found = next(f for f in diagnose(patched(given["base"], given["broken"])) if f.rule == rule)
+    for text in (found.title, found.evidence, found.cause, found.next):
+        assert text and "{" not in text and "None" not in text, text
+        assert "\n" not in text
+    assert re.fullmatch(r"20\d\d-\d\d-\d\d", found.date)
+    assert found.source.startswith("https://")
+    assert found.confidence in ("high", "medium", "low")
+
+
+def test_a_machine_of_which_nothing_is_known_has_no_findings():
+    for system in ("linux", "windows", "darwin"):
+        assert ids(Facts(system=system, python=Python(version="3.12.1"))) == []
+
+
+@pytest.mark.parametrize("name", healthy_names())
+def test_no_rule_fails_when_any_single_fact_is_missing(name):
+    """A field that could not be read becomes None or empty; the rules must neither fail nor raise a new alarm of failure."""
+    whole = patched(name, {})
+    empty = Facts(system=whole.system, python=whole.python)
+    for field in msgspec.structs.fields(Facts):
+        if field.name in ("system", "python"):
+            continue
+        partial = msgspec.structs.replace(whole, **{field.name: getattr(empty, field.name)})
+        failed = [f for f in diagnose(partial) if f.title.startswith("the check")]
+        assert not failed, (field.name, failed)
+
+
+def test_facts_survive_json():
+    for name in healthy_names():
+        facts = patched(name, {})
+        assert decode(encode(facts)) == facts
+
+
+def test_fixtures_name_only_fields_that_exist():
+    """A misspelt field would be ignored and the test would prove nothing."""
+    for file in sorted((FOLDER / "healthy").glob("*.json")):
+        given = json.loads(file.read_text(encoding="utf-8"))
+        known = json.loads(encode(decode(file.read_bytes())))
+        assert set(given) - set(known) <= {k for k, v in given.items() if v in (None, [], {}, 1, 0, "x86_64")}, (
+            file.name
+        )
+    for rule in case_names():
+        given = case(rule)
+        for patch in (given["broken"], given["near"]):
+            assert {p.split(".")[0] for p in patch} <= set(Facts.__struct_fields__), rule
+
+
+def test_severities_are_worst_first():
+    facts = patched("linux", {"load": 99.0, "environment": {"HF_HUB_OFFLINE": "1", "CUDA_VISIBLE_DEVICES": ""}})
+    assert [f.severity for f in diagnose(facts)] == ["error", "warning", "note"]
+
+
+def test_the_driver_number_is_decoded_for_people():
+    given = case("driver-too-old")
+    found = next(f for f in diagnose(patched(given["base"], given["broken"])) if f.rule == "driver-too-old")
+    assert "11.6" in found.evidence and "11060" in found.evidence
+
+
+def test_commands_are_those_of_the_platform():
+    patch = {"environment": {"CUDA_LAUNCH_BLOCKING": "1"}}
+    on_linux, on_windows = (diagnose(patched(n, patch))[0].next for n in ("linux", "windows"))
+    assert on_linux.startswith("unset") and on_windows.startswith("setx")
+    in_wsl = diagnose(patched("wsl", {**case("driver-too-old")["broken"]}))
+    assert "in Windows" in next(f for f in in_wsl if f.rule == "driver-too-old").next
