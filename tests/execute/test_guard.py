@@ -5,12 +5,9 @@ from pathlib import Path
 import msgspec
 import pytest
 
-from onecard.core.errors import NoRoom
-from onecard.core.estimate import Estimate, Memory
-from onecard.core.plan import Advice, Plan, Rung
-from onecard.core.ranges import Range
+from onecard.core.plan import Rung
 from onecard.core.settings import make
-from onecard.execute.guard import Whereabouts, climb, refuse_what_does_not_fit, settings_of
+from onecard.execute.guard import Whereabouts, climb, settings_of
 from onecard.execute.journal import Journal
 from onecard.execute.outcome import Ending
 from onecard.store.journal import read
@@ -29,27 +26,6 @@ TINY = {
     "export": False,
     "precision": "fp32",
 }
-
-
-def plan(verdict, advice=None):
-    memory = Memory(
-        peak_bytes=Range.exact(5 * 2**30), phase="train", parts={"weights": Range.exact(5 * 2**30)}, usable_bytes=2**30
-    )
-    estimate = Estimate(memory=memory, time={}, total_seconds=Range.exact(1.0), rates={}, limiters={}, basis="counted")
-    return Plan(id="x", workload="pretrain", settings={}, device={}, verdict=verdict, estimate=estimate, advice=advice)
-
-
-def test_a_no_is_not_started_without_force():
-    with pytest.raises(NoRoom, match=r"needs 5.00 GiB in the phase train, and 1.00 GiB") as caught:
-        refuse_what_does_not_fit(plan("no", Advice(smallest_change="depth 24 -> 8 (fits)")), force=False)
-    assert "depth 24 -> 8" in caught.value.next
-    assert "--force" in caught.value.next
-    refuse_what_does_not_fit(plan("no"), force=True)
-
-
-@pytest.mark.parametrize("verdict", ["fits", "tight", "offload"])
-def test_whatever_may_fit_is_started(verdict):
-    refuse_what_does_not_fit(plan(verdict), force=False)
 
 
 def rung(phases=("train",), peak=None, **changed):

@@ -13,9 +13,10 @@ from onecard.core.errors import BadSetting, OnecardError
 from onecard.core.estimate import Estimate, Memory
 from onecard.core.plan import NO, Advice, Choice, Plan, plan_id
 from onecard.core.settings import as_dict, make
-from onecard.core.units import parse_size, show_size
+from onecard.core.units import parse_duration, parse_size, show_size
 from onecard.core.workload import Workload
 from onecard.planning import advice
+from onecard.planning.pace import quick_enough
 from onecard.planning.search import OFFLOAD_SETTINGS, Found, search, verdict
 
 
@@ -152,7 +153,11 @@ class _Question:
         )
 
     def _choices(self, given: dict[str, Any]) -> tuple[Choice, ...]:
-        choices = self.work.choices(make(self.work.settings, given))
+        settings = make(self.work.settings, given)
+        choices = self.work.choices(settings)
+        limit = getattr(settings, "time", None)
+        if limit:
+            choices = quick_enough(choices, lambda chosen: self._seconds({**given, **chosen}), parse_duration(limit))
         # Host and device are one memory here: moving work to the host would give nothing.
         return tuple(c for c in choices if not (c.setting in OFFLOAD_SETTINGS and self.card.unified))
 
@@ -162,6 +167,10 @@ class _Question:
 
     def _memory(self, values: dict[str, Any]) -> Memory:
         return self._price(self.work.cost(make(self.work.settings, values)), explain=False).memory
+
+    def _seconds(self, values: dict[str, Any]) -> float:
+        cost = self.work.cost(make(self.work.settings, values))
+        return self._price(cost, explain=False).total_seconds.likely
 
     def _price(self, cost: Cost, *, explain: bool) -> Estimate:
         from onecard.predict.price import price

@@ -11,7 +11,7 @@ import threading
 import time
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import msgspec
 
@@ -23,6 +23,10 @@ from onecard.core.record import Record
 from onecard.core.require import has
 from onecard.core.units import show_size
 from onecard.execute.outcome import Ending
+
+if TYPE_CHECKING:
+    from onecard.execute.job import Job
+    from onecard.execute.journal import Journal
 
 OnEvent = Callable[[dict[str, Any]], dict[str, Any] | None]
 """Gets every event of a run (execute/__init__.py lists them); what it returns goes to the child as a command"""
@@ -71,12 +75,16 @@ def resume(
     prefix: str, *, on_event: OnEvent | None = None, stop: threading.Event | None = None, seconds: float | None = None
 ) -> Record:
     """Continue an interrupted run from what its folder holds, with the settings that it had. Raises UnknownName."""
+    from onecard.execute.guard import settings_of
     from onecard.store.journal import read
 
     folder = _folder_of(prefix)
-    begin = read(folder / "journal.jsonl")[0]
+    events = read(folder / "journal.jsonl")
+    begin = events[0]
     origin = Path(begin["folder"]) if begin.get("folder") else folder
     plan = msgspec.convert(begin["plan"], Plan)
+    # What the out-of-memory ladder gave up stays given up: the full settings have already failed once.
+    plan = msgspec.structs.replace(plan, settings=settings_of(events, plan.settings))
     return _carry_out(
         "resume",
         plan,
@@ -128,7 +136,6 @@ def _carry_out(
 ) -> Record:
     from onecard.execute.job import Job, checked
     from onecard.execute.journal import Journal
-    from onecard.execute.launch import launch
     from onecard.machine.cpu import processor
     from onecard.machine.environment import environment
     from onecard.store import records as store
@@ -170,12 +177,37 @@ def _carry_out(
         journal.write(begin)
         if on_event is not None:
             on_event(begin)
-        ending: Ending = launch(job, journal, on_event, seconds=seconds, stop=stop)
+        ending = _guarded(job, plan, journal, on_event, seconds, stop)
         took = time.time() - started
         journal.write({"event": "end", "t": took, "seconds": took, **msgspec.to_builtins(ending)})
     record = record_of(own / "journal.jsonl")
     store.add(places.records_file(), record)
     return record
+
+
+def _guarded(
+    job: "Job",
+    plan: Plan,
+    journal: "Journal",
+    on_event: OnEvent | None,
+    seconds: float | None,
+    stop: threading.Event | None,
+) -> Ending:
+    """The job in a child; after an out of memory, in the next child with the next rung of the ladder, if there is one."""
+    from onecard.api.ladders import rungs
+    from onecard.execute.guard import Whereabouts, climb
+    from onecard.execute.launch import launch
+
+    def start(settings: dict[str, Any], whereabouts: Whereabouts) -> Ending:
+        def see(event: dict[str, Any]) -> dict[str, Any] | None:
+            whereabouts.see(event)
+            return on_event(event) if on_event is not None else None
+
+        left = None if seconds is None else max(1.0, seconds - (time.time() - job.started))
+        return launch(msgspec.structs.replace(job, settings=settings), journal, see, seconds=left, stop=stop)
+
+    ladder = rungs(plan) if job.mode == "run" else ()
+    return climb(start, dict(job.settings), ladder, journal, Path(job.folder), on_event).ending
 
 
 def _allowed(kind: str, plan: Plan, force: bool) -> None:

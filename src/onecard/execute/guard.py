@@ -1,11 +1,12 @@
-"""The guard against out of memory: what will not fit is not started, and what did not fit goes on smaller.
+"""The guard against out of memory: a run that did not fit after all goes on smaller, and stays the same run.
 
 A run that ran out of memory is not started again with luck, nor by a loop inside the broken process. The child is gone,
 all of its memory with it. The guard gives up the next thing on the ladder that helps where the memory ran out, and
 starts a new child in the same folder: it finds its last checkpoint there and goes on at that step, with the same effective
 batch, number of steps, order of the data and learning rate. Each rung is told, so that the Record shows it.
 
-The ladder comes from the workload and its prices from the planner: here nothing is chosen or estimated.
+The ladder comes from the workload and its prices from the planner: here nothing is chosen or estimated. (What is
+predicted not to fit is not started at all; api/runs.py sees to that.)
 """
 
 from collections.abc import Callable, Sequence
@@ -15,9 +16,7 @@ from typing import Any
 
 import msgspec
 
-from onecard.core.errors import NoRoom
-from onecard.core.plan import NO, Plan, Rung
-from onecard.core.units import show_size
+from onecard.core.plan import Rung
 from onecard.engines import checkpoint
 from onecard.execute.journal import Journal
 from onecard.execute.outcome import Ending
@@ -54,33 +53,18 @@ class Whereabouts:
         return self._open[-1] if self._open else ""
 
 
-def refuse_what_does_not_fit(plan: Plan, *, force: bool) -> None:
-    """Raises NoRoom for a plan whose verdict is no, unless it is forced: a failure after minutes helps nobody."""
-    if plan.verdict != NO or force:
-        return
-    memory = plan.estimate.memory
-    advice = plan.advice.smallest_change if plan.advice else ""
-    raise NoRoom(
-        f"{plan.workload} needs {show_size(memory.peak_bytes.likely)} in the phase {memory.phase}, "
-        f"and {show_size(plan.budget or memory.free_bytes or memory.usable_bytes)} may be used",
-        why=f"{memory.phase}: " + ", ".join(f"{n} {show_size(r.likely)}" for n, r in memory.parts.items() if r.likely),
-        next=f"change {advice}, or start it all the same with --force"
-        if advice
-        else "start it all the same with --force",
-    )
-
-
 def climb(
     start: Callable[[dict[str, Any], Whereabouts], Ending],
     settings: dict[str, Any],
     rungs: Sequence[Rung],
     journal: Journal,
     folder: Path,
+    on_event: Callable[[Event], Any] | None = None,
 ) -> Climb:
     """Run to the end, climbing the ladder on every out of memory. Never raises for what happens in the child.
 
     start: runs one child with these settings in the run's folder and shows the Whereabouts its events. rungs: in order;
-    what they change adds up.
+    what they change adds up. on_event: is told of every rung, like the journal.
     """
     taken: list[Rung] = []
     left = list(rungs)
@@ -97,15 +81,16 @@ def climb(
         taken.append(rung)
         settings = {**settings, **rung.changed}
         reached = checkpoint.last(folder)
-        journal.write(
-            {
-                "event": "rung",
-                "phase": phase,
-                "error": ending.why or ending.what,
-                "from_step": reached.step if reached else 0,
-                **msgspec.to_builtins(rung),
-            }
-        )
+        told = {
+            "event": "rung",
+            "phase": phase,
+            "error": ending.why or ending.what,
+            "from_step": reached.step if reached else 0,
+            **msgspec.to_builtins(rung),
+        }
+        journal.write(told)
+        if on_event is not None:
+            on_event(told)
 
 
 def settings_of(events: Sequence[Event], requested: dict[str, Any]) -> dict[str, Any]:
