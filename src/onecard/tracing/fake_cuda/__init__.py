@@ -1,0 +1,51 @@
+"""A PyTorch without a card that accepts fake tensors on `cuda`, and answers as a card of a given class would.
+
+Each patch cures one symptom, and its file says which:
+
+    native.py       C++: device guard and accelerator hooks
+    card.py         what torch.cuda answers
+    parameters.py   Module.to("cuda"), foreach and fused optimizers
+    attention.py    the kernel of scaled_dot_product_attention
+    host.py         generators and pinned memory
+    check.py        for which versions this was verified, and a trial in a process of its own
+"""
+
+import contextlib
+from collections import Counter
+from collections.abc import Callable, Iterator
+
+from onecard.tracing.profiles import Profile
+
+
+@contextlib.contextmanager
+def fake_cuda(profile: Profile, live: Callable[[], int], emptied: Callable[[], None]) -> Iterator[Counter[str]]:
+    """All patches, for one trace. Yields how often each attention kernel was taken.
+
+    live, emptied: see `card`. Raises NotPatchable where this PyTorch is not what the patches were written for.
+    """
+    import torch
+    import torch._dynamo  # reads torch.cuda when it is imported, and must see the original
+    from torch._subclasses import fake_tensor
+
+    from onecard.tracing.fake_cuda import native
+    from onecard.tracing.fake_cuda.attention import attention
+    from onecard.tracing.fake_cuda.card import card
+    from onecard.tracing.fake_cuda.host import host
+    from onecard.tracing.fake_cuda.parameters import horizontal_optimizers, movable_parameters
+    from onecard.tracing.fake_cuda.patching import replaced
+
+    native.install()
+    with (
+        card(profile, live, emptied),
+        # torch would initialise the device that we only pretend to have
+        replaced(fake_tensor, init_gpu_context=lambda device: None),
+        replaced(fake_tensor.FakeTensorMode, avoid_device_init=property(lambda mode: True)),
+        movable_parameters(),
+        horizontal_optimizers(),
+        host(),
+        # the engine's device threads outlive the interpreter ("terminate called without an active exception"), and one
+        # thread makes the order of events the same every time
+        torch.autograd.set_multithreading_enabled(False),
+        attention(profile) as taken,
+    ):
+        yield taken

@@ -1,0 +1,206 @@
+"""Real values beside small fake tensors, for programs that look at what they compute.
+
+A fake tensor has no values, so `.item()`, `if tensor:`, `nonzero`, boolean indexing stop a trace. Most of what programs
+read is small and follows from what they made themselves: lengths, positions, masks, step counters, whether all sequences
+are finished. Such operators run twice: on the fake tensor, and for real on the CPU beside it.
+
+Where a value depends on data that does not exist (a loss, a sampled token), a placeholder stands in: 0 for integers and
+booleans, 1.0 for a number. A constant answer to every question would not do: False makes `generate` run for ever, True
+ends it at once. Every use of a placeholder is counted and told.
+"""
+
+from collections import Counter
+from typing import Any
+
+import torch
+from torch._subclasses.fake_tensor import FakeTensor
+from torch.utils._python_dispatch import _disable_current_modes
+from torch.utils._pytree import tree_iter, tree_map
+from torch.utils.weak import WeakTensorKeyDictionary
+
+_aten = torch.ops.aten
+
+ITEM = _aten._local_scalar_dense.default
+
+MOST_INTEGERS = 65536
+"""elements up to which integer and boolean tensors keep their values"""
+MOST_NUMBERS = 16
+"""elements up to which floating-point tensors do"""
+
+INTEGERS = frozenset({torch.int64, torch.int32, torch.int16, torch.int8, torch.uint8, torch.bool})
+
+SHAPED_BY_VALUES = frozenset(
+    {
+        _aten.nonzero.default,
+        _aten._unique2.default,
+        _aten.unique_consecutive.default,
+        _aten.unique_dim.default,
+        _aten.masked_select.default,
+        _aten.bincount.default,
+        _aten.repeat_interleave.Tensor,
+    }
+)
+"""operators whose result has a size that depends on values"""
+
+
+class _Unknown(Exception):
+    """A value that nobody knows."""
+
+
+class Values:
+    """The real values of small tensors of one trace.
+
+    unknown: share of elements that a mask or condition without known values selects: 1.0 is the worst case.
+    """
+
+    def __init__(self, unknown: float = 1.0) -> None:
+        self.unknown = unknown
+        self.placeholders: Counter[str] = Counter()
+        """how often an unknown value was answered, by what asked"""
+        self._known = WeakTensorKeyDictionary()
+
+    def answers(self, function: Any, args: tuple[Any, ...]) -> bool:
+        """Whether this operator needs values."""
+        if function is ITEM or function in SHAPED_BY_VALUES:
+            return isinstance(args[0], FakeTensor)
+        return function is _aten.index.Tensor and any(_is_mask(i) for i in args[1])
+
+    def answer(self, run: Any, function: Any, types: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+        """What such an operator returns."""
+        if function is ITEM:
+            return self.item(args[0])
+        if function is _aten.index.Tensor:
+            indices: list[Any] = []
+            for index in args[1]:
+                if _is_mask(index):
+                    places = self._shaped(run, types, _aten.nonzero.default, (index,), {})
+                    indices += [places.select(1, d) for d in range(index.dim())]
+                else:
+                    indices.append(index)
+            return run(function, types, (args[0], indices), kwargs)
+        return self._shaped(run, types, function, args, kwargs)
+
+    def item(self, tensor: torch.Tensor) -> Any:
+        """The value of a tensor with one element."""
+        real = self._known.get(tensor)
+        if real is None and isinstance(tensor, FakeTensor):
+            real = tensor.constant
+        if real is not None:
+            with _disable_current_modes():
+                return real.item()
+        self.placeholders["item"] += 1
+        if tensor.dtype == torch.bool:
+            return False
+        return 1.0 if tensor.dtype.is_floating_point else 1
+
+    def after(self, function: Any, args: tuple[Any, ...], kwargs: dict[str, Any], out: Any) -> None:
+        """Keeps the values of a result up to date, where it is small enough."""
+        if isinstance(out, torch.Tensor):
+            if out.numel() > MOST_INTEGERS or (out.dtype not in INTEGERS and out.numel() > MOST_NUMBERS):
+                return
+            outs = [out]
+        elif out is None or isinstance(out, list | tuple):
+            outs = [o for o in tree_iter(out) if isinstance(o, torch.Tensor)]
+            if not outs:
+                if out is None and function._schema.is_mutable:
+                    self._in_place(function, args, kwargs)
+                return
+            if not any(_small(o) for o in outs):
+                return
+        else:
+            return
+        try:
+            real = self._run(function, args, kwargs)
+        except Exception:  # whatever the CPU kernel dislikes, the value is unknown
+            reals: list[Any] = []
+        else:
+            reals = [r for r in tree_iter(real) if isinstance(r, torch.Tensor)]
+        for i, tensor in enumerate(outs):
+            if not _small(tensor) or not isinstance(tensor, FakeTensor):
+                continue
+            if i < len(reals) and reals[i].shape == tensor.shape:
+                self._known[tensor] = reals[i]
+            else:
+                self._known.pop(tensor, None)
+
+    def _in_place(self, function: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
+        """foreach operators return nothing and change their arguments."""
+        changed = [a for a in tree_iter(args) if isinstance(a, torch.Tensor)]
+        if not changed or not all(_small(t) for t in changed):
+            return
+        try:
+            self._run(function, args, kwargs)
+        except Exception:
+            for tensor in changed:
+                self._known.pop(tensor, None)
+
+    def _run(self, function: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+        real_args = tree_map(self._real, args)
+        real_kwargs = tree_map(self._real, kwargs)
+        with _disable_current_modes():
+            return function(*real_args, **real_kwargs)
+
+    def _real(self, value: Any) -> Any:
+        if isinstance(value, torch.Tensor):
+            known = self._known.get(value)
+            if known is not None:
+                return known
+            if isinstance(value, FakeTensor):
+                if value.constant is None:
+                    raise _Unknown
+                return value.constant
+            if value.device.type != "cpu":
+                raise _Unknown
+            return value
+        if isinstance(value, torch.device):
+            return torch.device("cpu")
+        return value
+
+    def _shaped(self, run: Any, types: Any, function: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+        """An operator whose result has a size that depends on values: real ones, or the share `unknown`."""
+        given = args[0]
+        try:
+            real = self._run(function, args, kwargs)
+        except Exception:
+            self.placeholders[function._schema.name.removeprefix("aten::")] += 1
+            with _disable_current_modes():
+                real = self._imagined(function, args)
+
+        def fake(value: Any) -> Any:
+            if not isinstance(value, torch.Tensor):
+                return value
+            made = run(
+                _aten.empty.memory_format,
+                types,
+                (list(value.shape),),
+                {"dtype": value.dtype, "device": given.device, "pin_memory": False},
+            )
+            if _small(made):
+                self._known[made] = value
+            return made
+
+        return tree_map(fake, real)
+
+    def _imagined(self, function: Any, args: tuple[Any, ...]) -> Any:
+        given = args[0]
+        count = max(1, round(given.numel() * self.unknown)) if given.numel() else 0
+        if function is _aten.nonzero.default:
+            return torch.zeros(count, given.dim(), dtype=torch.int64)
+        if function is _aten.masked_select.default:
+            return torch.zeros(count, dtype=given.dtype)
+        if function is _aten.repeat_interleave.Tensor:
+            return torch.zeros(count, dtype=torch.int64)
+        if function is _aten.bincount.default:
+            least = args[2] if len(args) > 2 else 0
+            return torch.zeros(max(int(least), 1), dtype=torch.int64)
+        values = torch.zeros(count, dtype=given.dtype)
+        places = torch.zeros(given.shape, dtype=torch.int64)
+        return values, places, torch.ones(count, dtype=torch.int64)
+
+
+def _small(tensor: torch.Tensor) -> bool:
+    return tensor.numel() <= (MOST_INTEGERS if tensor.dtype in INTEGERS else MOST_NUMBERS)
+
+
+def _is_mask(index: Any) -> bool:
+    return isinstance(index, FakeTensor) and index.dtype in (torch.bool, torch.uint8)
