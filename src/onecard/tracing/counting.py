@@ -157,7 +157,7 @@ def _bytes(tensor: torch.Tensor) -> int:
         for size, stride in zip(tensor.shape, tensor.stride(), strict=True):
             if not stride and size > 1:
                 count //= size
-    return count * tensor.element_size()
+    return int(count * tensor.element_size())
 
 
 def _format(dtype: torch.dtype | None) -> str:

@@ -9,6 +9,7 @@ import msgspec
 
 from onecard.core.device import Device
 from onecard.core.errors import OnecardError, UnknownName
+from onecard.core.ranges import Range
 from onecard.core.units import GiB, KiB, MiB
 
 CUDNN = 91900
@@ -33,6 +34,13 @@ class Profile(msgspec.Struct, frozen=True, kw_only=True):
         if self.capability == (7, 5):
             return 1024
         return 1536 if self.capability in ((8, 6), (8, 7), (8, 9), (12, 0), (12, 1)) else 2048
+
+    @property
+    def context(self) -> Range:
+        """Bytes of the CUDA context with PyTorch's kernels loaded lazily: outside the allocator, on top of what it
+        reserves. A guess until measured on such a card; data-centre cards with more multiprocessors hold more."""
+        low, likely, high = (250, 400, 600) if self.multiprocessors < 100 else (350, 520, 750)
+        return Range(low * MiB, likely * MiB, high * MiB)
 
     @property
     def blas_workspace(self) -> int:

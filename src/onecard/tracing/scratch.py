@@ -67,17 +67,25 @@ def _dims(value: Any) -> list[int]:
     return [value] if isinstance(value, int) else list(value)
 
 
-def _reduction(accumulator: int, at: int = 1) -> Formula:
-    """A reduction over the dimensions that stand at args[at]."""
+def _reduction(name: str, at: int = 1) -> Formula:
+    """Partial results and semaphores of a reduction over the dimensions that stand at args[at]."""
 
     def sizes(args: Sequence[Any], kwargs: dict[str, Any], profile: Profile) -> Sizes:
         tensor = args[0]
         if tensor.dim() == 0 or not tensor.numel():
             return []
-        dims = _dims(args[at]) if len(args) > at else []
-        wide = 8 if tensor.dtype == torch.float64 else accumulator
-        size = reductions.scratch(reductions.layout(tensor.shape, tensor.stride(), dims), wide, profile)
-        return [size] if size else []
+        dims = _dims(args[at]) if len(args) > at and not isinstance(args[at], bool) else []
+        accumulator = reductions.ACCUMULATORS[name] * (2 if tensor.dtype == torch.float64 else 1)
+        buffer, semaphores = reductions.scratch(
+            tensor.shape,
+            tensor.stride(),
+            dims,
+            tensor.element_size(),
+            accumulator,
+            profile.multiprocessors,
+            profile.threads,
+        )
+        return [buffer, semaphores]
 
     return sizes
 
@@ -119,12 +127,30 @@ RULES: dict[str, Rule] = {
         _cudnn_backward, "guess", "cuDNN asks for a workspace; its size is not published"
     ),
     **{
-        f"aten::{name}": Rule(_reduction(accumulator), "source", "aten/src/ATen/native/cuda/Reduce.cuh")
-        for name, accumulator in (("sum", 4), ("mean", 4), ("amax", 4), ("amin", 4), ("any", 1), ("all", 1))
+        f"aten::{name}": Rule(_reduction(name), "source", "aten/src/ATen/native/cuda/Reduce.cuh")
+        for name in (
+            "sum",
+            "mean",
+            "nansum",
+            "amax",
+            "amin",
+            "any",
+            "all",
+            "max",
+            "min",
+            "argmax",
+            "argmin",
+            "prod",
+            "logsumexp",
+            "var",
+            "std",
+            "var_mean",
+            "std_mean",
+        )
     },
-    "aten::max": Rule(_reduction(16), "source", "aten/src/ATen/native/cuda/Reduce.cuh"),
-    "aten::min": Rule(_reduction(16), "source", "aten/src/ATen/native/cuda/Reduce.cuh"),
-    "aten::linalg_vector_norm": Rule(_reduction(4, at=2), "source", "aten/src/ATen/native/cuda/Reduce.cuh"),
+    "aten::linalg_vector_norm": Rule(
+        _reduction("linalg_vector_norm", at=2), "source", "aten/src/ATen/native/cuda/Reduce.cuh"
+    ),
     "aten::embedding_dense_backward": Rule(
         _sorted_indices(1),
         "guess",
@@ -137,6 +163,9 @@ RULES: dict[str, Rule] = {
         _bnb_matmul, "source", "bitsandbytes/backends/cuda/ops.py, _gemm_4bit_use_custom_cuda", "bitsandbytes 0.50"
     ),
 }
+
+GUESSED = "guessed scratch"
+"""how the operator of a storage begins whose size is a guess: whoever prices the trace widens its range by these"""
 
 PRODUCTS = frozenset(
     f"aten::{name}" for name in ("mm", "addmm", "bmm", "baddbmm", "_addmm_activation", "_int_mm", "addmv", "mv", "dot")
@@ -166,8 +195,8 @@ class Scratch:
         """Whether there is a rule."""
         return operator in PRODUCTS or operator in RULES or operator in CONVOLUTIONS
 
-    def of(self, operator: str, args: Sequence[Any], kwargs: dict[str, Any]) -> list[tuple[int, bool]]:
-        """(bytes, whether it stays) that this call takes.
+    def of(self, operator: str, args: Sequence[Any], kwargs: dict[str, Any]) -> list[tuple[int, bool, str]]:
+        """(bytes, whether it stays, name for the views) that this call takes.
 
         cuBLAS keeps one workspace for each thread that multiplies: the program's, and the one of the autograd engine.
         Recordings of training steps show both.
@@ -180,7 +209,7 @@ class Scratch:
             if in_backward in self._warm:
                 return []
             self._warm.add(in_backward)
-            return [(self.workspace, True)]
+            return [(self.workspace, True, "cuBLAS workspace")]
         if operator in CONVOLUTIONS:
             self.convolutions += 1
             return []
@@ -190,7 +219,8 @@ class Scratch:
             self.used[operator] = rule
             if rule.provenance == "guess":
                 self.guessed = max(self.guessed, sum(sizes))
-        return [(size, False) for size in sizes]
+        name = f"{GUESSED} of {operator}" if rule.provenance == "guess" else f"scratch of {operator}"
+        return [(size, False, name) for size in sizes]
 
     def notes(self) -> list[str]:
         """What of it is a guess, in words."""

@@ -92,6 +92,7 @@ class Trace:
             parts = tuple(_part(part, size) for part, size in sorted(held.items(), key=lambda h: -h[1]))
             if name != BUILD and self.scratch.guessed:
                 parts = _widened(parts, self.scratch.guessed)
+            parts += (Part(name="context", bytes=self.profile.context, basis="guess"),)
             operations = self.operations.operations(name, self._before_last, torch.backends.cuda.matmul.allow_tf32)
             phases.append(Phase(name=name, parts=parts, operations=tuple(operations)))
         return Cost(

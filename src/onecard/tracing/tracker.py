@@ -106,8 +106,8 @@ class Watcher:
             self._note(function, facts, args, out)
             module = self.phases.module if self.phases is not None else ""
             taken = [
-                (self.storages.scratch(size, "workspace", module, facts.name), stays)
-                for size, stays in scratch.of(facts.name, args, kwargs)
+                (self.storages.scratch(size, "workspace", module, name), stays)
+                for size, stays, name in scratch.of(facts.name, args, kwargs)
             ]
             for number, stays in reversed(taken):
                 if not stays:

@@ -199,7 +199,7 @@ class Values:
 
 
 def _small(tensor: torch.Tensor) -> bool:
-    return tensor.numel() <= (MOST_INTEGERS if tensor.dtype in INTEGERS else MOST_NUMBERS)
+    return bool(tensor.numel() <= (MOST_INTEGERS if tensor.dtype in INTEGERS else MOST_NUMBERS))
 
 
 def _is_mask(index: Any) -> bool:

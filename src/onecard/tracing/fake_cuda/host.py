@@ -18,7 +18,7 @@ class FakeGenerator(torch.Generator):
     """A generator of the CPU that says it is on the card."""
 
     def __new__(cls, device: Any = "cpu") -> "FakeGenerator":
-        made = super().__new__(cls, "cpu")
+        made: FakeGenerator = super().__new__(cls, "cpu")
         made.place = torch.device(device)
         return made
 
