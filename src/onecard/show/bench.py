@@ -1,0 +1,56 @@
+"""A score card on the terminal: one line a figure, grouped by area, with its share of the device's own ceiling."""
+
+from collections.abc import Sequence
+
+from rich.console import Group, RenderableType
+from rich.table import Table
+from rich.text import Text
+
+from onecard.core.ranges import Range
+from onecard.core.score import Score
+from onecard.core.units import show_rate, show_seconds
+from onecard.show.text import bar, rate_range
+
+_SCALES = {"B/s": (1e9, "GB/s"), "FLOP/s": (1e12, "TFLOP/s")}
+
+
+def figure(value: float, unit: str) -> str:
+    """A measured number with a unit that people read."""
+    if unit == "s":
+        return show_seconds(value) if value >= 1e-3 else f"{value * 1e6:.2f} µs"
+    scale, name = _SCALES.get(unit, (1.0, unit))
+    return show_rate(value / scale, name)
+
+
+def score_card(device: str, scores: Sequence[Score]) -> RenderableType:
+    """All figures; a share over 100 % means that the ceiling is a cautious figure."""
+    table = Table(box=None, pad_edge=False, header_style="dim", padding=(0, 2, 0, 0))
+    for heading in ("", "median", "± of samples", "of its ceiling"):
+        table.add_column(heading, justify="right" if heading in ("median", "± of samples") else "left", no_wrap=True)
+    area = ""
+    for score in sorted(scores, key=lambda s: _ORDER.index(s.area)):
+        if score.area != area:
+            area = score.area
+            table.add_row(Text(area, "bold underline"))
+        table.add_row(score.name, figure(score.median, score.unit), _spread(score), _held_against(score))
+    return Group(Text(device, "bold"), table)
+
+
+_ORDER = ("memory", "arithmetic", "launches", "link", "disk", "workload")
+
+
+def _spread(score: Score) -> str:
+    return f"{score.spread:.1%} of {score.samples}" if score.samples > 1 else ""
+
+
+def _held_against(score: Score) -> Text:
+    if score.share is not None:
+        return Text.assemble((bar(score.share, 12), "blue"), f" {score.share:.0%}")
+    if score.predicted:
+        low, likely, high = score.predicted
+        inside = low <= score.median <= high
+        return Text(
+            f"{'inside' if inside else 'outside'} {rate_range(Range(low, likely, high), score.unit)}",
+            "green" if inside else "yellow",
+        )
+    return Text("")
