@@ -25,11 +25,13 @@ from onecard.core.score import Score, median, spread
 
 TORCH_NAMES = {"cuda": "cuda", "rocm": "cuda", "metal": "mps", "xpu": "xpu", "cpu": "cpu"}
 
+_PP512_TG128 = {"quant": "q4_k_m", "context": 1024, "prompt_tokens": 512, "output_tokens": 128}
+
 SUITE: tuple[tuple[str, str, dict[str, Any]], ...] = (
-    ("pp512 tg128 1B q4_k_m", "chat", {"model": "llama-3.2-1b", "quant": "q4_k_m", "context": 1024, "prompt_tokens": 512, "output_tokens": 128}),
-    ("pp512 tg128 7B q4_k_m", "chat", {"model": "llama-2-7b", "quant": "q4_k_m", "context": 1024, "prompt_tokens": 512, "output_tokens": 128}),
+    ("pp512 tg128 1B q4_k_m", "chat", {"model": "llama-3.2-1b", **_PP512_TG128}),
+    ("pp512 tg128 7B q4_k_m", "chat", {"model": "llama-2-7b", **_PP512_TG128}),
     ("gpt training step", "pretrain", {}),
-)  # fmt: skip
+)
 """(name, workload, settings): short proofs with fixed settings; one that does not fit or cannot run here says so"""
 
 QUICK = ("pp512 tg128 1B q4_k_m", "gpt training step")

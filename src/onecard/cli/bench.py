@@ -1,0 +1,79 @@
+"""onecard bench: what this device reaches against its own ceiling; --endpoint URL measures a server instead."""
+
+import click
+
+from onecard.cli.options import JSON, echo_json
+
+
+@click.command(params=[JSON])
+@click.option("--quick", is_flag=True, help="the short form, under three minutes")
+@click.option("--fresh", is_flag=True, help="start over instead of continuing an unfinished bench")
+@click.option("--endpoint", metavar="URL", help="measure this OpenAI-compatible server: http://127.0.0.1:8000/v1")
+@click.option("--model", help="model name that the server knows; without it its first one")
+@click.option("--key", envvar="OPENAI_API_KEY", help="key of the server [environment: OPENAI_API_KEY]")
+@click.option("--concurrency", default="1,2,4", help="users at the same time, comma-separated  [default: 1,2,4]")
+@click.option("--prompt-tokens", default="128,1024", help="prompt lengths, comma-separated  [default: 128,1024]")
+@click.option("--output-tokens", default=64, help="tokens of each answer  [default: 64]")
+def command(
+    as_json: bool,
+    quick: bool,
+    fresh: bool,
+    endpoint: str | None,
+    model: str | None,
+    key: str | None,
+    concurrency: str,
+    prompt_tokens: str,
+    output_tokens: int,
+) -> int:
+    """Measure this device, or a server."""
+    if endpoint:
+        return _server(endpoint, model, key, _numbers(concurrency), _numbers(prompt_tokens), output_tokens, as_json)
+    from onecard.api import bench, device
+    from onecard.cli.steps import step_line
+
+    scores = bench(quick=quick, fresh=fresh, told=step_line)
+    if as_json:
+        echo_json(scores)
+    else:
+        from onecard.show.bench import score_card
+        from onecard.show.console import show
+
+        show(score_card(device().name, scores))
+    return 0
+
+
+def _numbers(text: str) -> tuple[int, ...]:
+    from onecard.core.errors import BadSetting
+
+    try:
+        numbers = tuple(int(part) for part in text.split(","))
+    except ValueError:
+        numbers = ()
+    if not numbers or min(numbers) < 1:
+        raise BadSetting(f'"{text}" is not a list of positive numbers', next="write it like 1,2,4")
+    return numbers
+
+
+def _server(
+    url: str,
+    model: str | None,
+    key: str | None,
+    concurrency: tuple[int, ...],
+    prompts: tuple[int, ...],
+    output: int,
+    as_json: bool,
+) -> int:
+    from onecard.api import bench_endpoint
+
+    answer = bench_endpoint(
+        url, model=model, key=key, concurrency=concurrency, prompt_tokens=prompts, output_tokens=output,
+        told=lambda level: click.echo(f"  {level['concurrency']} users, prompt {level['prompt_tokens']}: done", err=True),
+    )  # fmt: skip
+    if as_json:
+        echo_json(answer)
+    else:
+        from onecard.show.console import show
+        from onecard.show.endpoint import endpoint_view
+
+        show(endpoint_view(answer))
+    return 1 if answer.errors == answer.requests else 0
