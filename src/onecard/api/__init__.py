@@ -4,16 +4,38 @@ Each lives in a module named for its subject and is resolved on first use, so th
 """
 
 from importlib import import_module
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from onecard.api.benches import bench as bench
+    from onecard.api.endpoints import bench_endpoint as bench_endpoint
+    from onecard.api.history import record as record
+    from onecard.api.history import records as records
+    from onecard.api.plans import can as can
+    from onecard.api.plans import compare as compare
+    from onecard.api.plans import device as device
+    from onecard.api.plans import plan as plan
+    from onecard.api.plans import workload_settings as workload_settings
+    from onecard.api.plans import workload_title as workload_title
+    from onecard.api.plans import workloads as workloads
+    from onecard.api.reports import gather as gather
+    from onecard.api.reports import report as report
+    from onecard.api.runs import prove as prove
+    from onecard.api.runs import resume as resume
+    from onecard.api.runs import run as run
 
 _WHERE = {
+    "bench": "benches",
+    "bench_endpoint": "endpoints",
     "can": "plans",
     "compare": "plans",
     "device": "plans",
+    "gather": "reports",
     "plan": "plans",
     "prove": "runs",
     "record": "history",
     "records": "history",
+    "report": "reports",
     "resume": "runs",
     "run": "runs",
     "workload_settings": "plans",
@@ -22,20 +44,7 @@ _WHERE = {
 }
 """function -> module of this package that has it"""
 
-__all__ = [
-    "can",
-    "compare",
-    "device",
-    "plan",
-    "prove",
-    "record",
-    "records",
-    "resume",
-    "run",
-    "workload_settings",
-    "workload_title",
-    "workloads",
-]
+__all__ = list(_WHERE)
 
 
 def __getattr__(name: str) -> Any:
