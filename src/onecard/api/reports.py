@@ -47,9 +47,9 @@ def gather(
 
 
 def _doctor() -> tuple[dict[str, Any], ...]:
-    from onecard.api import machines
+    from onecard.api.machines import doctor
 
-    return tuple(msgspec.to_builtins(f) for f in machines.doctor().findings)
+    return tuple(msgspec.to_builtins(f) for f in doctor().findings)
 
 
 def report(path: str | Path, *, redact: bool = False, content: Report | None = None) -> Path:
