@@ -98,7 +98,7 @@ def _device(name: str) -> Device:
     if laptop:  # the maker of the laptop chooses the power limit, from half to twice the usual one, and clocks follow
         uncertainty = {"flops": 0.35, "power": 0.5}
     elif unified:  # Apple publishes bandwidth but no clock
-        uncertainty = {"flops": 0.1}
+        uncertainty = {"flops": 0.15}
     generation, _, lanes = row["bus"].removeprefix("PCIe ").partition(" x")
     rule = (
         f"data sheet, else rule {row['rule']} of catalog/arithmetic.py"

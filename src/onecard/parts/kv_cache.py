@@ -13,6 +13,10 @@ LLAMA_CELLS = 256
 """llama.cpp rounds the context, and windows, up to this many cells (GGML_PAD(..., 256), src/llama-context.cpp; 32 before
 flash attention existed)."""
 
+LLAMA_WINDOWS = ("gemma2", "gemma3", "gemma3n", "gpt-oss", "cohere2", "llama4", "exaone4", "olmo2", "smallthinker")
+"""Families whose windows llama.cpp keeps (hparams.set_swa_pattern, src/llama-model.cpp). Mistral-7B v0.1, Phi-3 and StarCoder2 slide
+too, but there they run with the whole context in every layer."""
+
 
 def widths(model: Model) -> tuple[int, int]:
     """Elements of K and of V of one token in one layer."""
@@ -48,7 +52,9 @@ def llama_kv_bytes(
     kind = model.kind_of(layer)
     if kind in (LINEAR, MAMBA):
         return 0
-    cells = llama_cells(model, kind if windows else FULL, context, sequences, micro_batch)
+    cells = llama_cells(
+        model, kind if windows and model.family in LLAMA_WINDOWS else FULL, context, sequences, micro_batch
+    )
     k, v = widths(model)
     return cells * (row_bytes(key, k) + (row_bytes(value, v) if v else 0))
 

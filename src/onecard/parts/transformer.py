@@ -95,9 +95,10 @@ def _outside(model: Model) -> Iterator[Tensor]:
     yield Tensor("token_embd.weight", (model.hidden, model.vocab), "embedding")
     if model.positions:
         yield Tensor("position_embd.weight", (model.hidden, model.positions), "position")
-    if model.kind == "encoder":
+    if model.embed_norm:
         yield Tensor("token_embd_norm.weight", (model.hidden,), "norm")
         yield Tensor("token_embd_norm.bias", (model.hidden,), "norm")
+    if model.kind == "encoder":
         return
     # OLMo 1 normalises without weights.
     if model.norms_per_layer:
@@ -236,7 +237,7 @@ def _experts(model: Model) -> Iterator[_Entry]:
         yield "ffn_down_shexp.weight", (shared, hidden), "ffn"
         if model.family in ("qwen2moe", "qwen3next"):
             yield "ffn_gate_inp_shexp.weight", (hidden,), "router"
-    if model.family == "deepseek2" and experts.count > 64:
+    if model.family == "deepseek2" and experts.count == 256:  # V3 and R1; V2 has no correction of its router
         yield "exp_probs_b.bias", (count,), "bias"
 
 
