@@ -19,12 +19,13 @@ class Fields:
         self._missing: list[str] = []
 
     def get(self, *names: str) -> Any:
-        """The first spelling that is present and not null, else the family's default, else None."""
-        for source in (self.values, self.defaults):
-            for name in names:
-                if source.get(name) is not None:
-                    return source[name]
-        return None
+        """The first spelling that is present and not null; the family's default only where all are absent: null is said."""
+        for name in names:
+            if self.values.get(name) is not None:
+                return self.values[name]
+        if any(name in self.values for name in names):
+            return None
+        return next((self.defaults[name] for name in names if name in self.defaults), None)
 
     def integer(self, *names: str) -> int | None:
         """A count or width, or None where absent. Raises BadFile for anything but a positive whole number."""

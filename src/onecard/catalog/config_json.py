@@ -14,6 +14,7 @@ from onecard.catalog.config_fields import Fields
 from onecard.catalog.config_layers import experts, latent, layer_kinds, recurrent
 from onecard.catalog.config_vision import vision
 from onecard.catalog.families import FAMILIES, REFUSED, WRAPPERS, Family
+from onecard.catalog.safetensors_header import count_parameters, read_safetensors
 from onecard.core.errors import BadFile
 from onecard.core.model import SLIDING, Model
 
@@ -35,7 +36,12 @@ def read_config(path: Path, *, name: str | None = None) -> Model:
     except (OSError, UnicodeDecodeError) as error:
         raise BadFile(f"{file} cannot be read", why=str(error)) from None
     stem = file.resolve().parent.name if file.name == "config.json" else file.stem
-    return parse_config(text, name=name or stem, where=str(file), file=str(file.parent))
+    model = parse_config(text, name=name or stem, where=str(file), file=str(file.parent))
+    weights = sorted(file.parent.glob("*.safetensors"))
+    if not weights:
+        return model
+    # The weights lie beside it: their number is known, not counted.
+    return _with(model, parameters=count_parameters(read_safetensors(file.parent)))
 
 
 def parse_config(
@@ -152,6 +158,8 @@ def _kv_heads(kind: str, f: Fields, heads: int) -> int:
     if kind == "mpt":
         attention = f.get("attn_config")
         return int(attention.get("kv_n_heads") or heads) if isinstance(attention, dict) else heads
+    if kind in ("gpt2", "gptj", "gpt_neo", "gpt_neox", "opt", "bloom", "codegen", "bert", "roberta", "distilbert"):
+        return heads
     return f.integer("num_key_value_heads", "num_kv_heads", "n_kv_heads") or heads
 
 

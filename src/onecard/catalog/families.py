@@ -34,7 +34,7 @@ _BERT: Traits = {**_GPT, "kind": "encoder", "tied": True, "embed_norm": True}
 FAMILIES: dict[str, Family] = {
     # Llama and what differs from it by numbers only
     "llama": Family("llama"),
-    "mistral": Family("llama"),
+    "mistral": Family("llama", defaults={"sliding_window": 4096}),
     "ministral": Family("llama"),
     "mixtral": Family("llama"),
     "aquila": Family("llama"),
