@@ -6,8 +6,8 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from onecard.core.device import Device
-from onecard.core.errors import BadFile, UnknownName
-from onecard.core.finding import ERROR, Finding, RuleText
+from onecard.core.errors import BadFile, Unavailable, UnknownName
+from onecard.core.finding import ERROR, Finding, RuleText, Step
 
 if TYPE_CHECKING:
     from onecard.machine.facts import Facts
@@ -128,3 +128,24 @@ def _write(path: Path, content: bytes) -> None:
         raise BadFile(
             f"{path} cannot be written", why=error.strerror or str(error), next="give another place"
         ) from None
+
+
+def setup(fixture: str | Path | None = None) -> tuple[Step, ...]:
+    """The exact commands that set this machine (or a recorded one) up; steps that are done already say so."""
+    from onecard.machine.preparation import steps
+
+    return steps(read_facts(fixture) if fixture is not None else _collect())
+
+
+def apply(step: Step) -> int:
+    """Run one step in the foreground; its exit code. Raises Unavailable where only a person can do it."""
+    import subprocess
+    import sys
+
+    if not step.arguments:
+        raise Unavailable(f"{step.title}: this is not done for you", why="it changes the system", next=step.command)
+    command = [sys.executable if step.arguments[0] == "python" else step.arguments[0], *step.arguments[1:]]
+    try:
+        return subprocess.run(command, check=False).returncode
+    except OSError as error:
+        raise Unavailable(f"{command[0]} cannot be started", why=str(error), next=step.command) from None

@@ -39,3 +39,19 @@ class RuleText(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     source: str
     date: str
     confidence: str
+
+
+class Step(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """One step of setting a machine up, as `setup` shows and, when asked to, does it."""
+
+    name: str
+    """environment, driver, torch, engines, libraries, check"""
+    title: str
+    command: str = ""
+    """as a person types it; empty where nothing is to be done"""
+    arguments: tuple[str, ...] = ()
+    """the same for a child process; empty where only a person should do it"""
+    done: bool = False
+    why: str = ""
+    source: str = ""
+    date: str = ""

@@ -19,7 +19,7 @@ NAMES = (
     "pyg-lib", "torch-scatter", "torch-sparse", "torch-cluster", "torch-spline-conv", "torch-geometric", "tensorflow",
     "tensorflow-intel", "gymnasium", "ale-py", "autorom", "atari-py", "stable-baselines3", "deepspeed", "apex", "nvdiffrast",
     "nvidia-ml-py", "nvidia-cudnn-cu11", "nvidia-cudnn-cu12", "nvidia-cudnn-cu13", "huggingface-hub", "vllm", "unsloth",
-    "onecard",
+    "onecard", "pip",
 )  # fmt: skip
 """Packages that a rule looks at or that a report of trouble should name."""
 

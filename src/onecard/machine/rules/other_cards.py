@@ -4,7 +4,7 @@ from onecard.core.finding import ERROR, NOTE
 from onecard.machine.facts import Facts
 from onecard.machine.rule import Rule, Values
 
-INSTALL = "python -m pip install torch --index-url https://download.pytorch.org/whl/rocm7.1 --force-reinstall"
+INSTALL = "python -m pip install uv && uv pip install torch --torch-backend=auto --reinstall"
 PERMISSIONS = "https://github.com/ROCm/legacy-rocm-build/issues/5613"
 
 
@@ -41,7 +41,7 @@ RULES = (
         id="amd-wrong-build", title="PyTorch is not built for this AMD card", severity=ERROR, check=wrong_build,
         evidence="{device} is there; torch {torch} is a {kind} build",
         cause="The wheel on the public index is for NVIDIA cards; AMD cards need the ROCm build.", next={"any": INSTALL},
-        looks_at="display adapters, torch/version.py", source="https://pytorch.org/get-started/locally/", date="2026-08-21",
+        looks_at="display adapters, torch/version.py", source="https://github.com/astral-sh/uv/pull/14176", date="2026-09-01",
     ),
     Rule(
         id="amd-no-device-file", title="The AMD compute device is missing", severity=ERROR, check=no_kfd,

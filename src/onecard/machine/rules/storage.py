@@ -87,7 +87,7 @@ RULES = (
         evidence="{free} free at {path} ({kind})",
         cause='Installing PyTorch unpacks several GB there ("No space left on device").',
         next={"any": "TMPDIR=~/tmp python -m pip install ...", "windows": "setx TMP D:\\tmp"}, looks_at="disk of the temporary folder",
-        source="https://github.com/pypa/pip/issues/5816", date="2026-09-01",
+        source="https://github.com/pypa/pip/issues/7745", date="2026-09-01",
     ),
     Rule(
         id="cache-on-network", title="Models lie on a network disk", severity=NOTE, check=network_disk,
