@@ -45,3 +45,34 @@ class Reading(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     link_width_max: int | None = None
     holders: tuple[Holder, ...] | None = None
     """None: the driver does not tell"""
+
+
+class Attached(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """A run that is watched: its plan beside what it does. Bytes, seconds, units per second."""
+
+    id: str
+    kind: str = "run"
+    workload: str = ""
+    seconds: float = 0.0
+    phase: str = ""
+    done: float | None = None
+    of: float | None = None
+    unit: str = ""
+    shown: dict[str, float | str] = {}
+    """figures that the work shows beside its progress: loss, rate ..."""
+    planned_peak: tuple[float, float, float] | None = None
+    """low, likely, high of the device memory that the plan promised"""
+    peak: float | None = None
+    """most that was seen so far of the run's own memory; None: not observed"""
+    planned_rates: dict[str, tuple[float, float, float]] = {}
+    measured: dict[str, float] = {}
+    outcome: str = ""
+    """empty while it runs"""
+
+
+class Moment(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """All devices at one time, and the run that is watched; one line of `watch --json`."""
+
+    time: float
+    readings: tuple[Reading, ...]
+    run: Attached | None = None

@@ -1,0 +1,200 @@
+"""What devices do now, as a terminal view: bars, numbers, their history, processes, and a run beside its plan."""
+
+import datetime
+from collections import deque
+from collections.abc import Sequence
+
+from rich import box
+from rich.console import Group, RenderableType
+from rich.panel import Panel
+from rich.table import Table
+from rich.text import Text
+
+from onecard.core.reading import Attached, Holder, Moment, Reading
+from onecard.core.units import show_rate, show_seconds, show_size
+from onecard.show.spark import sparkline
+from onecard.show.text import bar, rate_unit
+
+LENGTH = 240
+"""moments that are kept for the history"""
+SPARK = 30
+NORMAL = ("idle",)
+"""reasons for low clocks that are no trouble"""
+
+
+class History:
+    """The last moments of each device, for the sparklines."""
+
+    def __init__(self) -> None:
+        self.lines: dict[tuple[str, int, str], deque[float | None]] = {}
+
+    def add(self, moment: Moment) -> None:
+        """Remember one moment."""
+        for r in moment.readings:
+            share = r.memory_used / r.memory_total if r.memory_used is not None and r.memory_total else None
+            for name, value in (
+                ("memory", share),
+                ("busy", r.utilization),
+                ("power", r.power),
+                ("heat", r.temperature),
+            ):
+                self.lines.setdefault((r.device, r.index, name), deque(maxlen=LENGTH)).append(value)
+
+    def of(self, reading: Reading, name: str) -> Sequence[float | None]:
+        """What was remembered of one device."""
+        return self.lines.get((reading.device, reading.index, name), ())
+
+
+def watch_view(moment: Moment, history: History) -> RenderableType:
+    """One screen."""
+    parts: list[RenderableType] = [device_panel(r, history) for r in moment.readings]
+    if moment.run is not None:
+        parts.append(run_panel(moment.run))
+    return Group(*parts)
+
+
+def device_panel(r: Reading, history: History) -> Panel:
+    """One device."""
+    grid = Table.grid(padding=(0, 1))
+    grid.add_column(style="dim", width=7)
+    grid.add_column(width=24, no_wrap=True)
+    grid.add_column(width=28, no_wrap=True)
+    grid.add_column(no_wrap=True)
+    used = r.memory_used / r.memory_total if r.memory_used is not None and r.memory_total else None
+    total = show_size(r.memory_total) if r.memory_total else "unknown"
+    held = f"{show_size(r.memory_used)} of {total}" if r.memory_used is not None else f"unknown of {total}"
+    grid.add_row("memory", _bar(used, 0.8, 0.95), held, _spark(history.of(r, "memory"), 1.0))
+    busy = "unknown" if r.utilization is None else f"{r.utilization:.0%} busy"
+    grid.add_row("work", _bar(r.utilization, 2.0, 2.0), busy, _spark(history.of(r, "busy"), 1.0))
+    if r.power is not None:
+        share = r.power / r.power_limit if r.power_limit else None
+        of = f" of {r.power_limit:.0f} W" if r.power_limit else " W"
+        grid.add_row(
+            "power", _bar(share, 0.97, 1.1), f"{r.power:.0f}{of}", _spark(history.of(r, "power"), r.power_limit)
+        )
+    if r.temperature is not None:
+        grid.add_row(
+            "heat",
+            _bar(r.temperature / 100, 0.83, 0.9),
+            f"{r.temperature:.0f} °C",
+            _spark(history.of(r, "heat"), 100.0),
+        )
+    rest = _clocks(r)
+    body: list[RenderableType] = [grid]
+    if rest:
+        body.append(Text(rest, style="dim"))
+    reasons = [t for t in r.throttle or () if t not in NORMAL]
+    if reasons:
+        body.append(Text.assemble(("held back by ", "dim"), (", ".join(reasons), "yellow")))
+    body.append(_holders(r))
+    title = r.device if r.kind == "cpu" or r.index == 0 else f"{r.index}: {r.device}"
+    clock = datetime.datetime.fromtimestamp(r.time).strftime("%H:%M:%S")
+    return Panel(Group(*body), title=Text(title, style="bold"), subtitle=clock, title_align="left", subtitle_align="right",
+                 box=box.ROUNDED, border_style="dim", padding=(0, 1))  # fmt: skip
+
+
+def _bar(share: float | None, warm: float, hot: float) -> Text:
+    if share is None:
+        return Text("─" * 24, style="dim")
+    style = "red" if share >= hot else "yellow" if share >= warm else "green"
+    return Text(bar(share, 24), style=f"{style} on grey23")
+
+
+def _spark(values: Sequence[float | None], high: float | None) -> Text:
+    return Text(sparkline(values, SPARK, 0.0, high), style="cyan")
+
+
+def _clocks(r: Reading) -> str:
+    found = []
+    if r.clock is not None:
+        of = f" of {r.clock_max / 1e6:.0f}" if r.clock_max else ""
+        found.append(f"clock {r.clock / 1e6:.0f}{of} MHz")
+    if r.memory_clock is not None:
+        of = f" of {r.memory_clock_max / 1e6:.0f}" if r.memory_clock_max else ""
+        found.append(f"memory {r.memory_clock / 1e6:.0f}{of} MHz")
+    if r.link_generation is not None:
+        of = f" (card and board: {r.link_generation_max} x{r.link_width_max})" if r.link_generation_max else ""
+        found.append(f"PCIe {r.link_generation} x{r.link_width or '?'}{of}")
+    return " · ".join(found)
+
+
+def _holders(r: Reading) -> RenderableType:
+    """Processes by their memory; "not available" where the driver does not tell, never 0."""
+    if r.holders is None:
+        return Text("memory by process: not available (the driver does not tell)", style="dim")
+    if not r.holders:
+        return Text("no process holds memory", style="dim")
+    table = Table.grid(padding=(0, 2))
+    table.add_column(justify="right", style="dim", min_width=8)
+    table.add_column(min_width=22, no_wrap=True)
+    table.add_column(justify="right", min_width=13)
+    table.add_column(style="dim")
+    for h in r.holders[:6]:
+        kind = "" if r.kind == "cpu" else h.kind
+        table.add_row(str(h.pid or ""), h.name or "unknown", _bytes(h), kind)
+    return table
+
+
+def _bytes(holder: Holder) -> str:
+    return show_size(holder.bytes) if holder.bytes is not None else "not available"
+
+
+def run_panel(run: Attached) -> Panel:
+    """A run beside its plan: each promise, what is seen, and whether it is kept."""
+    table = Table.grid(padding=(0, 2))
+    table.add_column(style="dim")
+    table.add_column()
+    table.add_column()
+    table.add_column()
+    if run.planned_peak is not None:
+        low, likely, high = run.planned_peak
+        promised = f"planned {show_size(likely)} ({show_size(low)} to {show_size(high)})"
+        seen = f"peak so far {show_size(run.peak)}" if run.peak is not None else "not observed"
+        table.add_row("memory", promised, seen, _memory_verdict(run.peak, run.planned_peak))
+    for name, promised_rate in run.planned_rates.items():
+        phase, unit = rate_unit(name)
+        low, likely, high = promised_rate
+        measured = run.measured.get(name)
+        seen = show_rate(measured, unit) if measured is not None else "not measured yet"
+        promised = f"planned {show_rate(likely, unit)} ({show_rate(low, '').strip()} to {show_rate(high, '').strip()})"
+        table.add_row(phase, promised, seen, _rate_verdict(measured, promised_rate))
+    body: list[RenderableType] = [_progress(run), table]
+    others = {k: v for k, v in run.measured.items() if k not in run.planned_rates and not k.startswith("memory.")}
+    if others:
+        body.append(
+            Text(" · ".join(f"{k.replace('_', ' ')} {v:,.4g}" for k, v in list(others.items())[:6]), style="dim")
+        )
+    title = Text.assemble((f"{run.kind} {run.workload}", "bold"), (f"  {run.id}", "dim"))
+    style = "red" if run.outcome and run.outcome != "ok" else "cyan"
+    return Panel(Group(*body), title=title, title_align="left", box=box.ROUNDED, border_style=style, padding=(0, 1))
+
+
+def _progress(run: Attached) -> Text:
+    state = run.outcome or run.phase or "starting"
+    words: list[str | tuple[str, str]] = [(state, "bold"), f" after {show_seconds(run.seconds)}"]
+    if run.done is not None and not run.outcome:
+        unit = f" {run.unit}" if run.unit else ""
+        words.append(f"   {run.done:,.0f} of {run.of:,.0f}{unit}  " if run.of else f"   {run.done:,.0f}{unit}  ")
+        if run.of:
+            words.append((bar(run.done / run.of, 24), "green on grey23"))
+    for name, value in list(run.shown.items())[:5]:
+        figure = f"{value:,.4g}" if isinstance(value, int | float) else value
+        words.append((f"  {name.replace('_', ' ')} {figure}", "dim"))
+    return Text.assemble(*words)
+
+
+def _memory_verdict(seen: float | None, planned: tuple[float, float, float]) -> Text:
+    if seen is None:
+        return Text()
+    if seen > planned[2]:
+        return Text(f"! above the plan by {show_size(seen - planned[2])}", style="bold red")
+    return Text("✓ as planned" if seen >= planned[0] else "below the plan so far", style="green")
+
+
+def _rate_verdict(seen: float | None, planned: tuple[float, float, float]) -> Text:
+    if seen is None:
+        return Text()
+    if seen < planned[0]:
+        return Text(f"! {seen / planned[1] - 1:+.0%} against the likely rate", style="bold yellow")
+    word = "✓ as planned" if seen <= planned[2] else "faster than planned"
+    return Text(f"{word} ({seen / planned[1] - 1:+.0%})", style="green")
