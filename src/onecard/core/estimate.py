@@ -56,5 +56,7 @@ class Estimate(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     rate_bases: dict[str, str] = {}
     calibrated_by: int = 0
     """Records of this very device that corrected it"""
+    factors: dict[str, float] = {}
+    """per phase: the correction from Records that is already in its seconds"""
     terms: tuple[Term, ...] = ()
     notes: tuple[str, ...] = ()

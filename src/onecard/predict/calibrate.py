@@ -20,7 +20,7 @@ from typing import Any
 import msgspec
 
 from onecard.core.record import Record
-from onecard.predict.factors import HIGHEST, LOWEST, Factor, Factors
+from onecard.predict.factors import HIGHEST, LOWEST, Factor, Factors, kind_of
 
 PRIOR = 0.5
 """Records' worth of trust in the uncorrected prediction"""
@@ -29,8 +29,6 @@ FLOOR = 0.08
 """half-width that no number of Records goes below: clocks, temperature and other processes differ between two runs"""
 
 WIDEST = 0.6
-
-RATE = "_tokens_per_s"
 
 
 class Sample(msgspec.Struct, frozen=True, kw_only=True):
@@ -54,24 +52,28 @@ def samples(records: Iterable[Record], device: str) -> list[Sample]:
         runtime = str(settings.get("engine") or record.plan.get("workload") or "")
         applied = _mapping(_mapping(record.plan.get("estimate")).get("factors"))
         for m in record.measurements:
-            phase, rate, _ = m.name.partition("_")[0], "_per_s" in m.name, m.unit
-            if not rate or m.predicted is None or not m.measured or m.predicted[1] <= 0:
+            phase = m.name.partition("_")[0]
+            if not m.name.endswith("_per_s") or m.predicted is None or not m.measured or m.predicted[1] <= 0:
                 continue
             bent = float(applied.get(phase, 1.0))
             ratio = m.predicted[1] / m.measured * bent
             if LOWEST / 2 < ratio < HIGHEST * 2:
                 found.append(
                     Sample(
-                        runtime=runtime, phase=phase, format=str(settings.get("quant") or ""), ratio=ratio,
+                        runtime=runtime, phase=phase, format=kind_of(str(settings.get("quant") or "")), ratio=ratio,
                         started=record.started,
                     )
                 )  # fmt: skip
     return sorted(found, key=lambda s: s.started)
 
 
-def calibrate(records: Iterable[Record], device: str) -> Factors:
-    """Factors of a device from its Records; without any, Factors without entries."""
-    found = samples(records, device)
+def calibrate(records: Iterable[Record], device: str | None = None) -> Factors:
+    """Factors of a device (by default the newest Record's) from its Records; without any, Factors without entries."""
+    known = list(records)
+    if device is None:
+        newest = max(known, key=lambda r: r.started, default=None)
+        device = _text(newest.plan.get("device"), "name") if newest else ""
+    found = samples(known, device)
     groups: dict[str, list[Sample]] = {}
     for s in found:
         groups.setdefault(f"{s.runtime}/{s.phase}", []).append(s)
@@ -89,7 +91,9 @@ def fit(ratios: Sequence[float]) -> Factor:
     beyond = sorted(abs(x - math.log(value)) for x in logs)
     # With few Records the largest deviation says little: widen as for a t-distribution of so many samples.
     seen = beyond[min(len(beyond) - 1, math.ceil(0.9 * len(beyond)) - 1)] * (1 + 1 / len(beyond))
-    return Factor(value=value, spread=min(WIDEST, max(FLOOR * (1 + 1 / len(ratios)), math.exp(seen) - 1)), records=len(ratios))
+    return Factor(
+        value=value, spread=min(WIDEST, max(FLOOR * (1 + 1 / len(ratios)), math.exp(seen) - 1)), records=len(ratios)
+    )
 
 
 def held_out(records: Iterable[Record], device: str) -> dict[str, float] | None:

@@ -31,4 +31,10 @@ class Factors(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
 
     def find(self, runtime: str, phase: str, format: str = "") -> Factor | None:
         """The narrowest correction that exists for this work."""
-        return self.entries.get(f"{runtime}/{phase}/{format}") or self.entries.get(f"{runtime}/{phase}")
+        return self.entries.get(f"{runtime}/{phase}/{kind_of(format)}") or self.entries.get(f"{runtime}/{phase}")
+
+
+def kind_of(format: str) -> str:
+    """The block format that a mix is mostly made of: q4_k of q4_k_m; other formats are their own kind."""
+    name = format.lower()
+    return name[:4] if name[:1] == "q" and name[1:4] in ("2_k", "3_k", "4_k", "5_k", "6_k") else name

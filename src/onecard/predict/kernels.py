@@ -9,6 +9,8 @@ import msgspec
 
 from onecard.core.device import Device
 
+SOURCE = "constants of predict/kernels.py, fitted by benchmarks/fit_speed.py"
+
 
 class Silicon(msgspec.Struct, frozen=True, kw_only=True):
     """What chips of one architecture sustain."""

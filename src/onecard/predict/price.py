@@ -8,11 +8,11 @@ because the planner asks it for every candidate. `explain=True` adds the equatio
 
 from onecard.core.cost import Cost
 from onecard.core.device import Device
-from onecard.core.estimate import Estimate, Memory, PhaseTime
+from onecard.core.estimate import Estimate, Memory, PhaseTime, Term
 from onecard.core.ranges import Range, total
 from onecard.predict.factors import Factors
 from onecard.predict.peak import traced_memory
-from onecard.predict.time import time_phase
+from onecard.predict.time import PhaseSeconds, time_phase
 
 
 def price(
@@ -26,6 +26,8 @@ def price(
     rates: dict[str, Range] = {}
     bases: dict[str, str] = {}
     limiters: dict[str, str] = {}
+    applied: dict[str, float] = {}
+    phases: dict[str, PhaseSeconds] = {}
     records = 0
     for phase in cost.phases:
         if not phase.operations:
@@ -33,13 +35,17 @@ def price(
         priced = time_phase(phase, device, cost.runtime, factors)
         time[phase.name] = PhaseTime(seconds=priced.seconds, repeat=phase.repeat)
         limiters[phase.name] = priced.limiter
+        phases[phase.name] = priced
         records = max(records, priced.records)
+        if priced.records:
+            applied[phase.name] = priced.factor
         if phase.unit and priced.seconds.low > 0:
             name = f"{phase.name}_{phase.unit}_per_s"
             rates[name] = priced.seconds.rate(phase.units)
             bases[name] = "calibrated" if priced.records else cost.basis
+    memory = traced_memory(cost, device, budget) if cost.events is not None else _memory(cost, device, budget)
     return Estimate(
-        memory=traced_memory(cost, device, budget) if cost.events is not None else _memory(cost, device, budget),
+        memory=memory,
         time=time,
         total_seconds=total(p.seconds * p.repeat for p in time.values()),
         rates=rates,
@@ -47,8 +53,16 @@ def price(
         basis="calibrated" if records else cost.basis,
         rate_bases=bases,
         calibrated_by=records,
+        factors=applied,
+        terms=_terms(cost, device, memory, phases) if explain else (),
         notes=cost.notes,
     )
+
+
+def _terms(cost: Cost, device: Device, memory: Memory, phases: dict[str, PhaseSeconds]) -> tuple[Term, ...]:
+    from onecard.predict.explain import explain  # only who asks pays for it
+
+    return explain(cost, device, memory, phases)
 
 
 def _memory(cost: Cost, device: Device, budget: int | None) -> Memory:

@@ -51,6 +51,8 @@ class PhaseSeconds(msgspec.Struct, frozen=True, kw_only=True):
     """seconds between kernels"""
     host: float
     """seconds the host needs to start everything"""
+    factor: float = 1.0
+    """correction from Records, already in `seconds`"""
     records: int = 0
 
 
@@ -201,6 +203,12 @@ def _on_host(operation: Operation, device: Device) -> Timed:
     return Timed(operation, max(streamed, arithmetic), HOST)
 
 
+def _format(phase: Phase) -> str:
+    """The format of the matmuls that read most."""
+    largest = max((o for o in phase.operations if o.kind == "matmul"), key=lambda o: o.read, default=None)
+    return largest.format if largest else ""
+
+
 def time_phase(phase: Phase, device: Device, runtime: str, factors: Factors | None = None) -> PhaseSeconds:
     """Seconds of one repeat of a phase, as a range, with the limit that takes most of them."""
     silicon = kernels.SILICON[kernels.silicon_name(device)]
@@ -220,13 +228,11 @@ def time_phase(phase: Phase, device: Device, runtime: str, factors: Factors | No
     limiter = LAUNCHES if host > busy else max(shares, key=lambda name: shares[name])
     likely = max(busy, host) + step
     spread += silicon.spread
-    records = 0
-    if factors is not None:
-        largest = max(timed, key=lambda t: t.seconds).operation.format if timed else ""
-        factor = factors.find(runtime, phase.name, largest)
-        if factor is not None:
-            likely, spread, records = likely * factor.value, factor.spread, factor.records
+    value, records = 1.0, 0
+    if factors is not None and (factor := factors.find(runtime, phase.name, _format(phase))) is not None:
+        value, spread, records = factor.value, factor.spread, factor.records
+    likely *= value
     return PhaseSeconds(
         seconds=Range(likely / (1 + spread), likely, likely * (1 + spread)), limiter=limiter, timed=tuple(timed),
-        gaps=gaps, host=host, records=records,
+        gaps=gaps, host=host, factor=value, records=records,
     )  # fmt: skip
