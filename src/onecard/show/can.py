@@ -21,8 +21,7 @@ def can_view(plans: list[Plan], device: str, usable: str) -> RenderableType:
     table.add_column("speed", justify="right", no_wrap=True)
     heading = ""
     for plan in plans:
-        group = plan.notes[0] if plan.notes else ""
-        title = f"{plan.workload}: {group}" if group else plan.workload
+        title = f"{plan.workload}: {_group(plan)}" if _group(plan) and plan.settings.get("model") else plan.workload
         if title != heading:
             heading = title
             table.add_row(Text(title, "bold underline"))
@@ -30,10 +29,20 @@ def can_view(plans: list[Plan], device: str, usable: str) -> RenderableType:
     return Group(Text.assemble((device, "bold"), f"  {usable}"), table)
 
 
+def _group(plan: Plan) -> str:
+    """`can` puts the group of a well-known case in front of the notes."""
+    return plan.notes[0] if plan.notes else ""
+
+
+def case_name(plan: Plan) -> str:
+    """What a reader calls the case: the model, or the group where the workload has no models."""
+    return str(plan.settings.get("model") or _group(plan) or plan.workload)
+
+
 def _row(plan: Plan) -> Iterable[RenderableType]:
     memory = plan.estimate.memory
     yield Text(MARKS[plan.verdict], STYLES[plan.verdict])
-    yield str(plan.settings.get("model") or plan.settings.get("net") or "")
+    yield case_name(plan)
     tried = plan.decisions[-1].tried if plan.decisions else {}
     offloads = "n_gpu_layers" in tried and plan.verdict == "offload"
     yield Text(settings_line({k: v for k, v in tried.items() if k != "n_gpu_layers" or offloads}), "dim")
@@ -56,7 +65,7 @@ def compare_view(answers: dict[str, list[Plan]]) -> RenderableType:
     for card in answers:
         table.add_column(card, justify="left")
     for row in zip(*answers.values(), strict=True):
-        label = f"{row[0].workload} {row[0].settings.get('model', '')}"
+        label = f"{row[0].workload}: {case_name(row[0])}"
         cells = []
         for plan in row:
             tried = plan.decisions[-1].tried if plan.decisions else {}

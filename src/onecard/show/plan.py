@@ -89,7 +89,8 @@ def _memory(plan: Plan) -> Table:
 
 def _speed(plan: Plan) -> Table:
     table = Table(box=None, pad_edge=False, header_style="dim")
-    for heading in ("speed", "", "limited by", "basis"):
+    first = "speed, if it fitted" if plan.verdict == NO else "speed"
+    for heading in (first, "", "limited by", "basis"):
         table.add_column(heading, style="dim" if heading == "basis" else "")
     rates = {rate_unit(n)[0]: (n, r) for n, r in plan.estimate.rates.items()}
     for phase, time in plan.estimate.time.items():
