@@ -3,6 +3,7 @@
 import click
 
 from onecard.cli.options import BUDGET, JSON, ON, echo_json
+from onecard.core.plan import plan_json
 
 
 @click.command(params=[ON, BUDGET, JSON])
@@ -14,7 +15,7 @@ def command(on: str | None = None, budget: str | None = None, as_json: bool = Fa
     card = device(on)
     plans = can(card, everything=everything, budget=budget)
     if as_json:
-        echo_json(plans)
+        echo_json([plan_json(p) for p in plans])
         return
     from onecard.core.units import show_size
     from onecard.show.can import can_view

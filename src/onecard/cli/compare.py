@@ -3,6 +3,7 @@
 import click
 
 from onecard.cli.options import JSON, echo_json
+from onecard.core.plan import plan_json
 
 
 @click.command(params=[JSON])
@@ -14,7 +15,7 @@ def command(cards: tuple[str, ...], as_json: bool, everything: bool) -> None:
 
     answers = compare(*cards, everything=everything)
     if as_json:
-        echo_json(answers)
+        echo_json({card: [plan_json(p) for p in plans] for card, plans in answers.items()})
         return
     from onecard.show.can import compare_view
     from onecard.show.console import show

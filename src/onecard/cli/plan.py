@@ -3,7 +3,7 @@
 from typing import Any
 
 from onecard.cli.options import BUDGET, EXPLAIN, JSON, ON, echo_json, workload_group
-from onecard.core.plan import NO
+from onecard.core.plan import NO, plan_json
 
 
 def _plan(
@@ -13,7 +13,7 @@ def _plan(
 
     answer = plan(workload, on=on, budget=budget, explain=explain, **settings)
     if as_json:
-        echo_json(answer)
+        echo_json(plan_json(answer))
     else:
         from onecard.show.console import show
         from onecard.show.plan import plan_view

@@ -5,7 +5,7 @@ import msgspec
 from onecard.core.ranges import Range
 
 
-class Memory(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+class Memory(msgspec.Struct, frozen=True, kw_only=True):
     """Peak memory of the largest phase, in bytes.
 
     `peak_bytes` is what the whole process takes of the device (context included), the number that must fit.
@@ -25,14 +25,14 @@ class Memory(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     """basis per part"""
 
 
-class PhaseTime(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+class PhaseTime(msgspec.Struct, frozen=True, kw_only=True):
     """Seconds of one repeat of a phase."""
 
     seconds: Range
     repeat: float = 1.0
 
 
-class Term(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+class Term(msgspec.Struct, frozen=True, kw_only=True):
     """One line of `plan --explain`: the equation of a number with the user's own values."""
 
     name: str
@@ -42,7 +42,7 @@ class Term(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     source: str = ""
 
 
-class Estimate(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+class Estimate(msgspec.Struct, frozen=True, kw_only=True):
     """What a Plan promises."""
 
     memory: Memory

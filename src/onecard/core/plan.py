@@ -23,7 +23,7 @@ class Choice(msgspec.Struct, frozen=True, kw_only=True):
     """what is lost on the way down, in words"""
 
 
-class Rung(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+class Rung(msgspec.Struct, frozen=True, kw_only=True):
     """One step of the out-of-memory ladder: what a training run gives up next, while its meaning stays.
 
     Rungs add up: what an earlier one changed stays changed.
@@ -38,7 +38,7 @@ class Rung(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     """as priced with all rungs up to this one; None where nobody priced it"""
 
 
-class Decision(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+class Decision(msgspec.Struct, frozen=True, kw_only=True):
     """One step of the search: what was tried and what came of it."""
 
     tried: dict[str, Any]
@@ -49,7 +49,7 @@ class Decision(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     why: str
 
 
-class Advice(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+class Advice(msgspec.Struct, frozen=True, kw_only=True):
     """What a "no" says next."""
 
     smallest_change: str = ""
@@ -57,7 +57,7 @@ class Advice(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     cards: tuple[str, ...] = ()
 
 
-class Plan(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+class Plan(msgspec.Struct, frozen=True, kw_only=True):
     """The answer to "can this card do that", and the input of prove and run."""
 
     id: str
@@ -80,3 +80,16 @@ def plan_id(workload: str, settings: dict[str, Any], device: str, versions: dict
     """Twelve hex digits over what defines the plan: never free memory or time, so the same question has the same id."""
     content = msgspec.json.encode([workload, settings, device, versions], order="sorted")
     return hashlib.sha256(content).hexdigest()[:12]
+
+
+def plan_json(plan: Plan) -> dict[str, Any]:
+    """The JSON that `plan --json` prints: the Plan with every field, and `total_seconds` among the times.
+
+    {"id", "workload", "settings", "device", "verdict", "estimate": {"basis", "memory": {"peak_bytes", "phase", "parts",
+    "usable_bytes", "free_bytes", ...}, "time": {phase: {"seconds", "repeat"}, "total_seconds"}, "rates", "limiters", ...},
+    "decisions", "command", ...}; ranges are [low, likely, high] in bytes, seconds or units per second; unknown is null.
+    """
+    content: dict[str, Any] = msgspec.to_builtins(plan)
+    estimate = content["estimate"]
+    estimate["time"]["total_seconds"] = estimate.pop("total_seconds")
+    return content
