@@ -4,8 +4,8 @@ Written from the sizes and the order of the recorded requests (and the parts of 
 recordings/README.md). What the recording tells of the program:
 
 - an RMSNorm from `norm(x)**2 / width`, its weight applied by an einsum (under autocast its two operands are cast);
-- projections are einsum(weight, x): the result lies transposed in memory, which is why the later reductions over the
-  vocabulary and the width need scratch;
+- projections multiply weight by x, not x by weight (an einsum in that order, in PyTorch 2.6): the result lies transposed
+  in memory, which is why the later reductions over the vocabulary and the width need scratch;
 - RoPE writes even and odd elements into an empty copy; cosines and sines are gathered for each row of the batch;
 - attention materialises a float, a bool and an inverted mask, its expansion to all heads, and the softmax step by step;
 - the loss picks targets with an index made on the CPU; AdamW keeps m and v and makes its denominator out of place.
@@ -31,7 +31,13 @@ class Linear(nn.Module):
         self.weight = nn.Parameter(torch.empty(outputs, inputs))
 
     def forward(self, x: Tensor) -> Tensor:
-        return torch.einsum("oi,...i->...o", self.weight, x)
+        weight = self.weight
+        if torch.is_autocast_enabled("cuda"):  # an einsum casts its operands in order, a bmm the last one first
+            dtype = torch.get_autocast_dtype("cuda")
+            weight, x = weight.to(dtype), x.to(dtype)
+        rows = x.reshape(1, -1, x.shape[-1])
+        out = torch.bmm(weight.unsqueeze(0), rows.transpose(1, 2))  # (1, outputs, rows)
+        return out.transpose(1, 2).view(*x.shape[:-1], -1)
 
 
 class Norm(nn.Module):
@@ -43,7 +49,9 @@ class Norm(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         rms = torch.sqrt(torch.norm(x, dim=-1, keepdim=True) ** 2 / WIDTH + 1e-5)
-        return torch.einsum("d,...d->...d", self.weight, x / rms).to(x.dtype)
+        normed = x / rms
+        result = torch.einsum("d,...d->...d", self.weight, normed)
+        return result.to(x.dtype)
 
 
 class Rope(nn.Module):
@@ -56,10 +64,9 @@ class Rope(nn.Module):
 
     def forward(self, x: Tensor, positions: Tensor) -> Tensor:
         cos, sin = self.cosines[positions].unsqueeze(1), self.sines[positions].unsqueeze(1)
-        even, odd = x[..., ::2], x[..., 1::2]
         out = torch.empty_like(x)
-        out[..., ::2] = even * cos - odd * sin
-        out[..., 1::2] = even * sin + odd * cos
+        out[..., ::2] = x[..., ::2] * cos - x[..., 1::2] * sin
+        out[..., 1::2] = x[..., ::2] * sin + x[..., 1::2] * cos
         return out
 
 
@@ -75,7 +82,8 @@ def attend(q: Tensor, k: Tensor, v: Tensor, mask: Tensor) -> Tensor:
     scores = torch.einsum("...qd,...kd->...qk", q, k)
     scores = scores / math.sqrt(q.shape[-1])
     scores = scores.masked_fill(mask.logical_not(), -1e9)
-    return torch.einsum("...qk,...kd->...qd", softmax(scores), v)
+    weights = softmax(scores)
+    return torch.einsum("...qk,...kd->...qd", weights, v)
 
 
 class Attention(nn.Module):
@@ -109,8 +117,8 @@ class FeedForward(nn.Module):
         self.gate, self.up, self.down = Linear(WIDTH, INNER), Linear(WIDTH, INNER), Linear(INNER, WIDTH)
 
     def forward(self, x: Tensor) -> Tensor:
-        gate = self.gate(x)
-        return self.down(gate * torch.sigmoid(gate) * self.up(x))
+        gate, up = self.gate(x), self.up(x)
+        return self.down(gate * torch.sigmoid(gate) * up)
 
 
 class Block(nn.Module):
