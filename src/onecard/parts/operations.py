@@ -101,6 +101,9 @@ def prefill(chat: Chat, tokens: int, past: float = 0.0) -> tuple[Operation, ...]
     return tuple(operations)
 
 
+_ROLES = {"head": "head", "expert": "experts", "body": "weights"}
+
+
 def visited(model: Model, tokens: float) -> float:
     """Share of a layer's routed experts that `tokens` tokens visit together, routed evenly."""
     if model.experts is None:
@@ -145,7 +148,7 @@ def _matmuls(chat: Chat, rows: float, head_rows: float) -> list[Operation]:
                 written=m * weight.n * weight.count * work * 2,
                 launches=launches,
                 shape=(max(1, round(m * (routed / share if expert else 1.0))), weight.n, weight.k),
-                place=weight.place, label="head" if weight.role == "head" else "experts" if expert else "weights",
+                place=weight.place, label=f"{_ROLES[weight.role]} {weight.k} x {weight.n}",
             )
         )  # fmt: skip
     return found
@@ -273,8 +276,10 @@ def over_link(chat: Chat, operations: tuple[Operation, ...]) -> tuple[Operation,
     for o in operations:
         if o.place == "host" and o.kind == "matmul" and o.shape and o.shape[0] >= 32:
             moved.append(msgspec.structs.replace(o, place="device"))
+            activations = o.flops / o.shape[1]  # 2 m n k / n: two bytes for each of m x k
+            size = o.read - activations
             moved.append(
-                Operation(kind="copy", kernel=o.kernel, read=o.read, place="link", label="weights over the link")
+                Operation(kind="copy", kernel=o.kernel, read=size, place="link", label="weights over the link")
             )
         else:
             moved.append(o)

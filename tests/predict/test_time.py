@@ -1,0 +1,158 @@
+"""The law of speed: it must move the right way, and its limits must change places where physics says so."""
+
+import msgspec
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from onecard import catalog
+from onecard.core.cost import Cost, Operation, Phase
+from onecard.core.device import Device
+from onecard.parts.chat_work import chat_work
+from onecard.predict.price import price
+from onecard.predict.time import blend, time_phase, wave
+
+CARDS = (
+    "RTX 4090",
+    "RTX 3070",
+    "A100 PCIe 80GB",
+    "L4",
+    "RTX 2080 Ti",
+    "GTX 1080 Ti",
+    "Apple M2 Ultra 76-core GPU",
+    "RX 7900 XTX",
+)
+
+
+def cost(model: str = "llama-3.1-8b", **options) -> Cost:
+    given = {"engine": "llama.cpp", "quant": "q4_k_m", "prompt_tokens": 512, "output_tokens": 128} | options
+    work = chat_work(catalog.find_model(model), **given)
+    batch = float(given.get("batch", 1))
+    return Cost(
+        phases=(
+            Phase(name="prefill", operations=work.prefill, unit="tokens", units=given["prompt_tokens"] * batch),
+            Phase(name="decode", operations=work.decode, unit="tokens", units=batch, repeat=128),
+        ),
+        runtime=given["engine"],
+    )
+
+
+def rate(device: Device, phase: str = "decode", **options) -> float:
+    return price(cost(**options), device).rates[f"{phase}_tokens_per_s"].likely
+
+
+@pytest.mark.parametrize("card", CARDS)
+@pytest.mark.parametrize("phase", ["prefill", "decode"])
+@pytest.mark.parametrize("field", ["bandwidth", "clock", "power", "multiprocessors"])
+def test_more_of_anything_is_never_slower(card, phase, field):
+    device = catalog.card(card)
+    value = getattr(device, field)
+    if value is None:
+        pytest.skip(f"{card} has no {field}")
+    better = msgspec.structs.replace(device, **{field: type(value)(value * 2)})
+    if field == "multiprocessors":
+        better = msgspec.structs.replace(better, flops={unit: 2 * rate for unit, rate in device.flops.items()})
+    # A wave of tiles fits one number of multiprocessors better than another, so these may cost a few percent.
+    least = 0.97 if field == "multiprocessors" else 1 - 1e-9
+    assert rate(better, phase) >= rate(device, phase) * least
+
+
+@pytest.mark.parametrize("card", CARDS)
+def test_more_arithmetic_is_never_slower(card):
+    device = catalog.card(card)
+    better = msgspec.structs.replace(device, flops={unit: 2 * rate for unit, rate in device.flops.items()})
+    for phase in ("prefill", "decode"):
+        assert rate(better, phase) >= rate(device, phase) * (1 - 1e-9)
+
+
+@settings(max_examples=30, deadline=None)
+@given(
+    st.integers(1, 60_000),
+    st.integers(1, 60_000),
+    st.sampled_from(CARDS),
+    st.sampled_from(["llama.cpp", "transformers", "vllm"]),
+)
+def test_a_deeper_context_is_never_faster(a, b, card, engine):
+    device = catalog.card(card)
+    quant = "q4_k_m" if engine == "llama.cpp" else "bf16"
+    shallow, deep = (
+        price(cost(engine=engine, quant=quant, prompt_tokens=n), device).time["decode"].seconds.likely
+        for n in sorted((a, b))
+    )
+    assert deep >= shallow * (1 - 1e-12)
+
+
+def test_a_smaller_format_is_faster_where_memory_limits():
+    card = catalog.card("RTX 4090")
+    rates = [rate(card, quant=q) for q in ("f16", "q8_0", "q6_k", "q4_k_m", "q2_k")]
+    assert rates == sorted(rates)
+
+
+def test_an_a100_is_held_by_requests_in_flight_and_a_geforce_by_its_memory():
+    limiters = {
+        card: price(cost(), catalog.card(card)).limiters["decode"] for card in ("A100 PCIe 80GB", "RTX 4000 Ada")
+    }
+    assert limiters == {"A100 PCIe 80GB": "dequantisation", "RTX 4000 Ada": "bandwidth"}
+
+
+def test_a_small_model_waits_for_launches_and_an_eager_one_for_the_host():
+    card = catalog.card("A100 PCIe 80GB")
+    assert price(cost("tinyllama-1.1b"), card).limiters["decode"] == "launches"
+    eager = cost("llama-3.2-1b", engine="transformers", quant="bf16")
+    assert price(eager, card).limiters["decode"] == "launches"
+    small, large = (rate(card, model=m, engine="transformers", quant="bf16") for m in ("llama-3.2-1b", "llama-3.1-8b"))
+    layers = 32 / 16
+    assert small / large == pytest.approx(layers, rel=0.05)
+
+
+def test_prefill_is_arithmetic_and_partial_offload_is_the_host():
+    card = catalog.card("RTX 4090")
+    assert price(cost(), card).limiters["prefill"] == "compute"
+    half = price(cost(gpu_layers=16), card)
+    assert half.limiters["decode"] == "host"
+    assert half.rates["decode_tokens_per_s"].likely < rate(card) / 3
+
+
+def test_more_layers_on_the_device_are_never_slower():
+    card = catalog.card("RTX 3070")
+    rates = [rate(card, gpu_layers=n) for n in (1, 8, 16, 24, 32, 33)]
+    assert rates == sorted(rates)
+    assert rate(card, gpu_layers=33) == pytest.approx(rate(card), rel=1e-9)
+
+
+def test_a_batch_shares_the_weights():
+    card = catalog.card("A100 SXM4 80GB")
+    one, eight = (rate(card, engine="vllm", quant="bf16", batch=b) for b in (1, 8))
+    assert 5 < eight / one < 8
+
+
+def test_error_correction_costs_bandwidth():
+    plain = catalog.card("RTX A6000")
+    corrected = msgspec.structs.replace(plain, features=("ecc",))
+    assert rate(corrected, quant="f16") < 0.93 * rate(plain, quant="f16")
+
+
+def test_a_mixture_reads_only_visited_experts():
+    card = catalog.card("A100 SXM4 80GB")
+    sparse = price(cost("mixtral-8x7b"), card).time["decode"].seconds.likely
+    dense = price(cost("mixtral-8x7b", batch=64), card).time["decode"].seconds.likely
+    assert 2 < dense / sparse < 8
+
+
+@settings(max_examples=200, deadline=None)
+@given(st.integers(1, 9000), st.integers(64, 40_000), st.integers(8, 200))
+def test_a_wave_is_a_share(m, n, multiprocessors):
+    assert 0 < wave((m, n, 4096), multiprocessors) <= 1
+
+
+@given(st.lists(st.floats(0, 1e6), min_size=1, max_size=4))
+def test_blended_limits_are_at_least_the_largest_and_at_most_their_sum(limits):
+    assert max(limits) <= blend(*limits) <= sum(limits) * (1 + 1e-9)
+
+
+def test_unknown_numbers_do_not_break_the_price():
+    bare = Device(name="mine", kind="cuda", memory_total=12 << 30, bandwidth=504e9)
+    estimate = price(cost(), bare)
+    assert estimate.rates["decode_tokens_per_s"].likely == pytest.approx(rate(catalog.card("RTX 4070 SUPER")), rel=0.3)
+    phase = Phase(name="step", operations=(Operation(kind="elementwise", read=1e9),), unit="steps")
+    assert time_phase(phase, bare, "none").seconds.likely > 1e9 / 504e9
