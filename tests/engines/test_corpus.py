@@ -53,6 +53,15 @@ def test_any_text_can_be_written_with_bytes_alone(folder, tmp_path):
     assert made.tokenizer.decode(ids) == text
 
 
+def test_the_table_of_bytes_writes_what_the_tokenizer_writes(tmp_path):
+    everything = "".join(map(chr, range(1, 0x500))) + "\U0001f642 \t\r\n" * 3
+    (tmp_path / "a.txt").write_text(everything * 3, encoding="utf-8", newline="")
+    tokenizer = corpus.learn_tokenizer(str(tmp_path), 1, corpus.BYTES + 1)
+    line = corpus._encoder(tokenizer)([everything, "b"])
+    end = tokenizer.token_to_id(corpus.END)
+    assert line.tolist() == [*tokenizer.encode(everything).ids, end, *tokenizer.encode("b").ids, end]
+
+
 def test_the_second_start_opens_what_the_first_one_made(folder, tmp_path):
     first = prepared(folder, tmp_path)
     for file in (folder / "deeper").iterdir():

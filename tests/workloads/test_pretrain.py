@@ -55,8 +55,8 @@ def test_training_beats_the_bigram_table(run_workload, text):
     assert sum(losses[i] for i in range(431, 451)) / 20 < losses[1] - 2.0
     assert quality["steps"] == 450
     assert quality["tokens"] == 450 * 16 * 48
-    assert [e["step"] for e in ran.of("text")][:2] == [0, 45]
-    assert (ran.folder / "samples.txt").read_text().count("--- step") == len(ran.of("text"))
+    assert [e["step"] for e in ran.of("log")][:2] == [0, 45]
+    assert (ran.folder / "samples.txt").read_text().count("--- step") == len(ran.of("log"))
     assert [m["name"] for m in ran.of("measured")] == ["train_tokens_per_s"]
 
 

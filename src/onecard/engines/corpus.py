@@ -11,7 +11,7 @@ The vocabulary is byte-level BPE (GPT-2 paper, section 2.2): any text can be wri
 import json
 import random
 import sysconfig
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
@@ -22,8 +22,8 @@ from onecard.engines.checkpoint import write_whole
 
 END = "<|endoftext|>"
 BYTES = 256
-_TRAIN_ON = 32_000_000
-"""characters that the vocabulary is learned from; more changes it little and costs minutes"""
+_TRAIN_ON = 8_000_000
+"""characters that the vocabulary is learned from; more changes it little and costs time before the first step"""
 VALIDATION_SHARE = 0.1
 
 
@@ -103,16 +103,17 @@ def learn_tokenizer(source: str, seed: int, vocab: int) -> Any:
         initial_alphabet=sorted(pre_tokenizers.ByteLevel.alphabet()),
         show_progress=False,
     )
-    tokenizer.train_from_iterator(_some(source, seed), trainer=trainer)
+    enough = _TRAIN_ON if vocab > BYTES + 1 else 1
+    tokenizer.train_from_iterator(_some(source, seed, enough), trainer=trainer)
     return tokenizer
 
 
-def _some(source: str, seed: int) -> Iterator[str]:
+def _some(source: str, seed: int, enough: int) -> Iterator[str]:
     total = 0
     for text in documents(source, seed):
         yield text
         total += len(text)
-        if total >= _TRAIN_ON:
+        if total >= enough:
             return
     if total == 0:
         raise BadFile(
@@ -145,22 +146,46 @@ def prepare(source: str, folder: Path, *, seed: int, vocab: int, context: int) -
 def _encode(tokenizer: Any, source: str, seed: int, target: Path) -> dict[str, int]:
     import torch
 
-    kind = _kind(tokenizer.get_vocab_size())
-    end = tokenizer.token_to_id(END)
+    kind = getattr(torch, _kind(tokenizer.get_vocab_size()))
+    encode = _encoder(tokenizer)
     count = characters = size = documents_seen = 0
     part = target.with_suffix(".part")
     with part.open("wb") as out:
         for batch in _batches(documents(source, seed), 64):
-            ids = [i for encoded in tokenizer.encode_batch_fast(batch) for i in (*encoded.ids, end)]
-            out.write(
-                bytes(torch.tensor(ids, dtype=torch.int64, device="cpu").to(getattr(torch, kind)).untyped_storage())
-            )
+            ids = encode(batch)
+            out.write(ids.to(kind).numpy().tobytes())
             count += len(ids)
             characters += sum(map(len, batch))
             size += sum(len(text.encode()) for text in batch)
             documents_seen += len(batch)
     part.replace(target)
     return {"tokens": count, "characters": characters, "bytes": size, "documents": documents_seen}
+
+
+def _encoder(tokenizer: Any) -> Callable[[list[str]], Any]:
+    """Texts -> their tokens and end marks in one line of int64. Without merges a table of bytes does it, at once."""
+    import torch
+    from tokenizers import pre_tokenizers
+
+    end = tokenizer.token_to_id(END)
+
+    def by_merges(texts: list[str]) -> Any:
+        ids = [i for encoded in tokenizer.encode_batch_fast(texts) for i in (*encoded.ids, end)]
+        return torch.tensor(ids, dtype=torch.int64, device="cpu")
+
+    if tokenizer.get_vocab_size() > BYTES + 1:
+        return by_merges
+    # ByteLevel writes byte b as the b-th letter of GPT-2's byte alphabet: printable bytes as themselves, others from U+0100 on.
+    letters = {ord(c): c for c in pre_tokenizers.ByteLevel.alphabet() if ord(c) < BYTES}
+    others = iter(sorted(c for c in pre_tokenizers.ByteLevel.alphabet() if ord(c) >= BYTES))
+    table = torch.tensor([tokenizer.token_to_id(letters.get(b) or next(others)) for b in range(BYTES)], device="cpu")
+
+    def by_bytes(texts: list[str]) -> Any:
+        lines = [torch.frombuffer(bytearray(t.encode()), dtype=torch.uint8) for t in texts]
+        mark = torch.tensor([end], device="cpu")
+        return torch.cat([part for line in lines for part in (table[line.long()], mark)])
+
+    return by_bytes
 
 
 def _batches(texts: Iterator[str], count: int) -> Iterator[list[str]]:

@@ -59,8 +59,10 @@ def evaluate(net: Any, held_out: Any, micro: int, device: str) -> float:
     return total / len(held_out)
 
 
-def write_sample(session: Session, net: Any, text: Corpus, *, start: str, step: int, seed: int) -> None:
-    """What the net writes by now, to the parent and to samples.txt."""
+def write_sample(
+    session: Session, net: Any, text: Corpus, start: str, *, step: int, seed: int, loss: float, bigram: float
+) -> None:
+    """How good the net is by now and what it writes, to the parent and to samples.txt."""
     import torch
 
     ids = text.tokenizer.encode(start).ids or [0]
@@ -69,7 +71,8 @@ def write_sample(session: Session, net: Any, text: Corpus, *, start: str, step: 
     net.eval()
     written = text.tokenizer.decode(net.generate(tokens, 64, generator=generator)[0].tolist())
     net.train()
-    session.emit("text", step=step, text=written)
+    shown = " ".join(written.split())[:100]
+    session.emit("log", text=f"step {step}: validation loss {loss:.3f} (bigram {bigram:.3f})  {shown}", step=step)
     with (session.folder / "samples.txt").open("a", encoding="utf-8") as out:
         out.write(f"--- step {step}\n{written}\n")
 

@@ -26,6 +26,11 @@ class Course:
     def tokens_per_step(self) -> int:
         return self.batch * self.shape.context
 
+    @property
+    def held_out(self) -> int:
+        """Windows of each evaluation: as many tokens as four steps, so that all evaluations cost about a dozen steps."""
+        return max(8, min(4 * self.batch, 65_536 // self.shape.context))
+
 
 def plan_course(
     shape: GptShape,

@@ -6,8 +6,8 @@ whole training fits into that time and into the memory, and the run measures its
 its last step so that it ends on time.
 
 Weights are kept in fp32 and the arithmetic is bf16 (mixed precision, written out in nets/gpt.py instead of autocast). A
-step's data follows from (seed, step) alone. So a run that was killed goes on bit by bit as if nothing had happened, and
-a smaller micro-batch (after an out of memory) changes neither the data nor the effective batch.
+step's data follows from (seed, step) alone. So a run that was killed goes on bit by bit, and a smaller
+micro-batch (after an out of memory) changes neither the data nor the effective batch.
 """
 
 from collections.abc import Callable
@@ -19,6 +19,7 @@ from msgspec import Meta
 
 from onecard.core.cost import Cost
 from onecard.core.plan import Choice, Rung
+from onecard.core.require import has
 from onecard.core.session import Session
 from onecard.core.units import parse_duration
 from onecard.core.workload import Need, Workload
@@ -29,8 +30,6 @@ _PROBE = 20
 """steps after which the run knows its own speed"""
 _SAVE_EVERY = 120.0
 """seconds without a checkpoint after which one is made between evaluations"""
-_HELD_OUT = 65_536
-"""tokens of each evaluation, at most"""
 
 
 class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -119,7 +118,7 @@ def cost(settings: Settings) -> Cost:
             micro=course.micro,
             steps=course.steps,
             evaluations=-(-course.steps // course.every),
-            held_out=_held_out(course) * shape.context,
+            held_out=course.held_out * shape.context,
             element=2 if settings.precision == "bf16" else 4,
             checkpointing=bool(settings.checkpointing),
         ),
@@ -135,11 +134,6 @@ def cost(settings: Settings) -> Cost:
             "counted for the eager net: torch.compile on a GPU needs less memory and time",
         ),
     )
-
-
-def _held_out(course: Course) -> int:
-    """Windows of each evaluation."""
-    return max(8, _HELD_OUT // course.shape.context)
 
 
 def choices(settings: Settings) -> tuple[Choice, ...]:
@@ -161,9 +155,8 @@ def choices(settings: Settings) -> tuple[Choice, ...]:
             )
         )
     if settings.checkpointing is None:
-        found.append(
-            Choice(setting="checkpointing", options=(False, True), harms=(0.0, 0.4), why="a third more arithmetic")
-        )
+        why = "a third more arithmetic"
+        found.append(Choice(setting="checkpointing", options=(False, True), harms=(0.0, 0.4), why=why))
     return tuple(found)
 
 
@@ -225,18 +218,12 @@ def build(settings: Settings) -> State:
     groups = [{"params": matrices, "weight_decay": settings.weight_decay}, {"params": tables, "weight_decay": 0.0}]
     optimizer = torch.optim.AdamW(groups, lr=course.learning_rate, betas=(0.9, 0.95), fused=True)
     device = torch.get_default_device()
-    forward = torch.compile(net) if settings.compile and device.type == "cuda" and _has_triton() else net
+    forward = torch.compile(net) if settings.compile and device.type == "cuda" and has("triton") else net
 
     def synthetic(step: int) -> Any:
         return torch.randint(0, s.vocab, (course.batch, s.context + 1), device=device)
 
     return State(net=net, forward=forward, optimizer=optimizer, course=course, batch=synthetic)
-
-
-def _has_triton() -> bool:
-    from onecard.core.require import has
-
-    return has("triton")
 
 
 def step(state: State) -> Any:
@@ -249,8 +236,7 @@ def step(state: State) -> Any:
     rate = learning_rate(state.step, steps=course.steps, warmup=course.warmup, peak=course.learning_rate)
     for group in state.optimizer.param_groups:
         group["lr"] = rate
-    parts = state.batch(state.step).split(course.micro)
-    total = 0.0
+    parts, total = state.batch(state.step).split(course.micro), 0.0
     for part in parts:
         loss = state.forward(part[:, :-1], part[:, 1:]) / len(parts)
         loss.backward()
@@ -272,6 +258,7 @@ def run(settings: Settings, session: Session) -> dict[str, Any]:
     watch = Watch(parse_duration(settings.time))
     torch.set_num_threads(session.threads)
     torch.set_default_device(session.device)
+    session.baseline()
     with session.phase("prepare"):
         text = corpus.prepare(
             settings.corpus,
@@ -280,7 +267,7 @@ def run(settings: Settings, session: Session) -> dict[str, Any]:
             vocab=corpus.BYTES + 1 if settings.tokenizer == "characters" else settings.vocab,
             context=settings.context,
         )
-        held_out = corpus.spread(text.validation, _held_out(course_of(settings)), settings.context)
+        held_out = corpus.spread(text.validation, course_of(settings).held_out, settings.context)
         bigram = corpus.bigram_loss(text.train, held_out, shape_of(settings).vocab)
     with session.phase("build"):
         state = build(settings)
@@ -311,12 +298,14 @@ def run(settings: Settings, session: Session) -> dict[str, Any]:
         },
     )
 
-    def evaluate_and_save() -> None:
+    def evaluate() -> dict[str, float]:
         with session.phase("evaluate"):
             loss = gpt_run.evaluate(state.net, held_out, state.course.micro, session.device)
         session.emit("validation", step=state.step, loss=loss, bigram_loss=bigram)
-        gpt_run.write_sample(session, state.net, text, start=settings.sample, step=state.step, seed=settings.seed)
-        save({"validation_loss": loss})
+        gpt_run.write_sample(
+            session, state.net, text, settings.sample, step=state.step, seed=settings.seed, loss=loss, bigram=bigram
+        )
+        return {"validation_loss": loss}
 
     def save(figures: dict[str, float]) -> None:
         with session.phase("save"):
@@ -327,38 +316,39 @@ def run(settings: Settings, session: Session) -> dict[str, Any]:
     timed = settings.steps is None
     with session.phase("train"):
         if state.step == 0:
-            before = watch.elapsed
-            evaluate_and_save()
-            watch.reserve = (EVALUATIONS + 2) * (watch.elapsed - before)
+            save(evaluate())
         while state.step < state.course.steps and not session.stopping:
             loss = step(state)
             log.step(state.step, state.optimizer.param_groups[0]["lr"], loss, state.course.steps)
             if timed and state.step == _PROBE:
                 log.look(state.course.steps)
-                state.course = within(
-                    state.course, watch.limit - watch.elapsed - watch.reserve, state.step, log.step_seconds
-                )
+                before = watch.elapsed
+                figures = evaluate()
+                watch.reserve = (EVALUATIONS + 1) * (watch.elapsed - before)
+                left = watch.limit - watch.elapsed - watch.reserve
+                state.course = within(state.course, left, state.step, log.step_seconds)
                 session.emit("course", steps=state.course.steps, step_seconds=log.step_seconds)
+                save(figures)
             if timed and state.step > _PROBE and watch.over:
                 break
             if state.step % state.course.every == 0 and state.step < state.course.steps:
                 log.look(state.course.steps)
-                evaluate_and_save()
+                save(evaluate())
             elif watch.unsaved > _SAVE_EVERY:
                 log.look(state.course.steps)
                 save({})
         log.look(state.course.steps)
         last = checkpoint.last(session.folder)
         if last is None or last.step != state.step or "validation_loss" not in last.figures:
-            evaluate_and_save()
+            save(evaluate())
     if log.step_seconds:
         session.measured("train_tokens_per_s", course.tokens_per_step / log.step_seconds, "tokens/s")
-    figures = gpt_run.figures(
+    quality = gpt_run.figures(
         session, text, log, bigram=bigram, step=state.step, tokens_per_step=course.tokens_per_step
     )
     if settings.export and not session.stopping:
-        figures["export"] = gpt_run.export(session, state.net, text, at=state.step)
-    return figures
+        quality["export"] = gpt_run.export(session, state.net, text, at=state.step)
+    return quality
 
 
 def _state(state: State, watch: Any) -> dict[str, Any]:
@@ -388,7 +378,6 @@ def _restore(session: Session, state: State, watch: Any) -> bool:
 
 
 def needs(settings: Settings) -> tuple[Need, ...]:
-    """torch and the tokenizer; for the export safetensors and gguf."""
     found = tuple(Need(module=m, extra="llm", purpose="to train a GPT") for m in ("torch", "tokenizers", "safetensors"))
     return (*found, Need(module="gguf", extra="gguf", purpose="to export a GGUF file")) if settings.export else found
 
