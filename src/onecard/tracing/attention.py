@@ -189,7 +189,8 @@ def _call_flash(
     if head % 8:  # heads are padded to a multiple of 8 before the kernel and cut after it
         query, key, value = (F.pad(t, (0, 8 - head % 8)) for t in (query, key, value))
     flash = torch.ops.aten._scaled_dot_product_flash_attention
-    return flash(query, key, value, dropout, causal, False, scale=scale)[0][..., :head]
+    out = flash(query, key, value, dropout, causal, False, scale=scale)[0]
+    return out[..., :head] if head % 8 else out
 
 
 def _call_efficient(

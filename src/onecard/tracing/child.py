@@ -1,0 +1,187 @@
+"""The child process of a trace: python -m onecard.tracing.child JOB RESULT.
+
+Everything that can go wrong in the user's program becomes a Problem that says what, where and what next; only a crash of
+the process itself leaves no Result, and then the parent tells.
+"""
+
+import _thread
+import os
+import signal
+import sys
+import threading
+import time
+import traceback
+from collections.abc import Callable
+from pathlib import Path
+from types import FrameType
+from typing import Any
+
+import msgspec
+
+from onecard.tracing.cache import hash_of
+from onecard.tracing.job import Job, Problem, Result
+
+
+def main(job_file: str, result_file: str) -> None:
+    """Runs the job and writes the Result, whole or not at all."""
+    job = msgspec.json.decode(Path(job_file).read_bytes(), type=Job)
+    result = perform(job)
+    partial = Path(result_file).with_suffix(".partial")
+    partial.write_bytes(msgspec.json.encode(result))
+    partial.replace(result_file)
+    sys.stdout.flush()
+    # C++ threads, atexit hooks and leftovers of the user's program have no say any more
+    os._exit(0)
+
+
+def perform(job: Job) -> Result:
+    """One trace in this process, which must be used for nothing else."""
+    from onecard.tracing.fake_cuda.native import NotPatchable
+    from onecard.tracing.files import Overlay, overlaid
+    from onecard.tracing.program import Unusable, import_early, local_files, run_program
+    from onecard.tracing.session import Enough, Trace
+
+    folder = Path(job.target.file).parent
+    import_early(Path(job.target.file).read_text(encoding="utf-8", errors="replace"))
+    trace = Trace(job.profile, unknown=job.unknown, steps=job.steps)
+    overlay = Overlay(Path(job.scratch))
+    start = time.perf_counter()
+    stopped: list[str] = []
+    failure: BaseException | None = None
+
+    def stop() -> None:
+        stopped.append("time")
+        raise Enough
+
+    try:
+        with overlaid(overlay), trace.running(), limited(job.limit, stop):
+            run_program(job, trace)
+    except Enough:
+        pass
+    except NotPatchable as error:
+        return Result(problem=not_patchable(str(error)))
+    except Unusable as error:
+        return Result(
+            problem=Problem(
+                what=str(error),
+                why="build(**settings) must return the step: a function without arguments",
+                next=f"onecard trace {folder.name}/{Path(job.target.file).name}:build",
+            )
+        )
+    except SystemExit as error:
+        if error.code not in (None, 0):
+            failure = error
+    except BaseException as error:  # the user's program may raise anything
+        failure = error
+    seconds = time.perf_counter() - start
+    if failure is not None:
+        return Result(problem=explain(failure, job), seconds=seconds)
+    if not trace.storages.sizes:
+        return Result(problem=_nothing(job, bool(stopped)), seconds=seconds)
+    if stopped:
+        trace.notes.append(f"stopped after {job.limit:.0f} s: what came later is not in this trace")
+    if overlay.written:
+        trace.notes.append(f"wrote {len(overlay.written)} files, none of them for real: {', '.join(overlay.written[:3])}")
+    files = {f: h for f in local_files(folder) if (h := hash_of(f)) is not None}
+    return Result(cost=trace.cost(), files=files, seconds=seconds)
+
+
+class limited:
+    """A time limit on this thread: `stop` is called in it, and what it raises ends the program.
+
+    With a timer of the system where there is one, since that also interrupts a sleep; else by a thread that pretends
+    Ctrl-C, which Python sees between two instructions.
+    """
+
+    def __init__(self, seconds: float, stop: Callable[[], None]) -> None:
+        self.seconds = seconds
+        self.stop = stop
+        self.timer: threading.Timer | None = None
+
+    def _fired(self, number: int, frame: FrameType | None) -> None:
+        self.stop()
+
+    def __enter__(self) -> None:
+        if hasattr(signal, "setitimer"):
+            signal.signal(signal.SIGALRM, self._fired)
+            signal.setitimer(signal.ITIMER_REAL, self.seconds)
+            return
+        signal.signal(signal.SIGINT, self._fired)
+        self.timer = threading.Timer(self.seconds, _thread.interrupt_main)
+        self.timer.daemon = True
+        self.timer.start()
+
+    def __exit__(self, *error: object) -> None:
+        if self.timer is not None:
+            self.timer.cancel()
+        elif hasattr(signal, "setitimer"):
+            signal.setitimer(signal.ITIMER_REAL, 0)
+
+
+def explain(error: BaseException, job: Job) -> Problem:
+    """What the user's program raised, and where in its own files."""
+    name = Path(job.target.file).name
+    where = _own_line(error, Path(job.target.file).parent)
+    kind = type(error).__name__
+    said = str(error).strip().splitlines()[0][:300] if str(error).strip() else ""
+    if isinstance(error, SystemExit):
+        return Problem(
+            what=f"{name} ended itself with exit code {error.code} before a step was seen",
+            why=where,
+            next="give it the arguments that it wants: onecard trace FILE.py -- --flag value",
+        )
+    if isinstance(error, EOFError):
+        return Problem(
+            what=f"{name} reads from the keyboard",
+            why=f"a trace has nobody to answer; {where}",
+            next="give it what it asks for as arguments, or trace a function that builds the step",
+        )
+    if kind in ("DataDependentOutputException", "DynamicOutputShapeException", "UnsupportedOperatorException"):
+        return Problem(
+            what=f"{name} uses an operator that has no meaning on fake tensors: {said}",
+            why=where,
+            next="leave that part out of the traced step, or register a fake for a custom kernel "
+            "(torch.library.register_fake)",
+        )
+    if "NotImplementedError" in kind and "custom" in said.lower():
+        return Problem(what=f"{name}: {said}", why=where, next="torch.library.register_fake for the kernel")
+    return Problem(
+        what=f"{name} raised {kind}: {said}" if said else f"{name} raised {kind}",
+        why=where,
+        next="run it once without onecard; if it works there, trace a smaller part: onecard trace FILE.py:build",
+    )
+
+
+def not_patchable(reason: str) -> Problem:
+    """This PyTorch cannot pretend to have a card."""
+    import torch
+
+    return Problem(
+        what=f"PyTorch {torch.__version__} cannot be traced without a GPU here: {reason}",
+        why="fake CUDA needs places in PyTorch's C++ that were verified for 2.13 on Linux; a trace on the CPU instead "
+        "could be wrong by a factor of two, so there is none",
+        next="install the version that was verified: python -m pip install torch==2.13.0",
+    )
+
+
+def _nothing(job: Job, stopped: bool) -> Problem:
+    name = Path(job.target.file).name
+    return Problem(
+        what=f"{name} used no memory of the card" + (f" in {job.limit:.0f} s" if stopped else ""),
+        why="its tensors stayed on the CPU, or it never came to its model",
+        next='move model and data to "cuda" (torch.cuda.is_available() is true in a trace)',
+    )
+
+
+def _own_line(error: BaseException, folder: Path) -> str:
+    """Line of the user's own code that was running: "train.py line 12, in main: loss.backward()"."""
+    frames: list[Any] = traceback.extract_tb(error.__traceback__)
+    own = [f for f in frames if Path(f.filename).is_relative_to(folder) and "site-packages" not in f.filename]
+    if not own:
+        return ""
+    last = own[-1]
+    return f"{Path(last.filename).name} line {last.lineno}, in {last.name}: {last.line}"
+
+
+if __name__ == "__main__":
+    main(sys.argv[1], sys.argv[2])

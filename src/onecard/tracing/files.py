@@ -1,0 +1,160 @@
+"""What a traced program writes lands in a scratch folder: a prediction leaves no checkpoints behind.
+
+Python's own ways to write (open, mkdir, remove, rename) are led to a copy of the path below the scratch folder; reading
+finds what was written there first. Libraries that write weights from C++ or Rust would choke on fake tensors, so they
+are told that they have done it.
+"""
+
+import builtins
+import contextlib
+import io
+import os
+import shutil
+import sys
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from onecard.tracing.fake_cuda.patching import replaced
+
+
+class Overlay:
+    """Where writes go instead. Caches and temporary folders of the user are left alone: libraries lock files there."""
+
+    def __init__(self, scratch: Path) -> None:
+        self.scratch = scratch.resolve()
+        self.written: list[str] = []
+        """what the program wanted to write, in order"""
+        own = (self.scratch, tempfile.gettempdir(), sys.prefix, sys.base_prefix, "/dev", "/proc", "/sys")
+        caches = (os.environ.get("HF_HOME"), os.environ.get("XDG_CACHE_HOME"), Path.home() / ".cache")
+        self.free = tuple(Path(p).absolute() for p in (*own, *caches) if p)
+        self._open, self._exists = io.open, os.path.lexists
+
+    def copy_of(self, path: Any) -> Path | None:
+        """Where a path would be written; None for descriptors and for what may be written where it is."""
+        if isinstance(path, int):
+            return None
+        full = Path(os.fsdecode(path)).absolute()
+        full = Path(os.path.normpath(full))
+        if any(full.is_relative_to(folder) for folder in self.free):
+            return None
+        return self.scratch / "written" / Path(*full.parts[1:])
+
+    def read(self, path: Any) -> Any:
+        """The path to read: the copy if there is one."""
+        copy = self.copy_of(path)
+        return copy if copy is not None and _there(copy) else path
+
+    def write(self, path: Any, keep: bool = False) -> Any:
+        """The path to write. keep: it begins as a copy of what is there (append, update)."""
+        copy = self.copy_of(path)
+        if copy is None:
+            return path
+        if not _there(copy):
+            self.written.append(os.fsdecode(path))
+            _make_folder(str(copy.parent))
+            if keep and Path(os.fsdecode(path)).is_file():
+                shutil.copyfile(os.fsdecode(path), copy)
+        return copy
+
+
+_stat, _mkdir = os.stat, os.mkdir
+
+
+def _there(path: Path) -> bool:
+    try:
+        _stat(path)
+    except OSError:
+        return False
+    return True
+
+
+def _make_folder(path: str) -> None:
+    if not _there(Path(path)):
+        _make_folder(str(Path(path).parent))
+        _mkdir(path)
+
+
+@contextlib.contextmanager
+def overlaid(overlay: Overlay) -> Iterator[None]:
+    """Python's ways to write are led into the overlay."""
+    plain_open, plain_stat, plain_lstat, plain_os_open = io.open, os.stat, os.lstat, os.open
+    plain_list, plain_scan = os.listdir, os.scandir
+    plain_remove, plain_rename, plain_rmdir = os.remove, os.replace, os.rmdir
+
+    def opened(file: Any, mode: str = "r", *rest: Any, **options: Any) -> Any:
+        writes = any(c in mode for c in "wax+")
+        path = overlay.write(file, keep="w" not in mode) if writes else overlay.read(file)
+        return plain_open(path, mode, *rest, **options)
+
+    def os_open(path: Any, flags: int, *rest: Any, **options: Any) -> int:
+        writes = flags & (os.O_WRONLY | os.O_RDWR | os.O_CREAT)
+        return plain_os_open(overlay.write(path, keep=True) if writes else overlay.read(path), flags, *rest, **options)
+
+    def stat(path: Any, **options: Any) -> Any:
+        return plain_stat(path if options.get("dir_fd") is not None else overlay.read(path), **options)
+
+    def lstat(path: Any, **options: Any) -> Any:
+        return plain_lstat(path if options.get("dir_fd") is not None else overlay.read(path), **options)
+
+    def mkdir(path: Any, mode: int = 0o777, **options: Any) -> None:
+        if overlay.copy_of(path) is not None and _there(Path(os.fsdecode(path))):
+            raise FileExistsError(17, "File exists", os.fsdecode(path))
+        _mkdir(overlay.write(path), mode, **options)
+
+    def remove(path: Any, **options: Any) -> None:
+        copy = overlay.copy_of(path)
+        if copy is None or options.get("dir_fd") is not None:
+            plain_remove(path, **options)
+        elif _there(copy):
+            plain_remove(copy)
+
+    def rmdir(path: Any, **options: Any) -> None:
+        copy = overlay.copy_of(path)
+        if copy is None or options.get("dir_fd") is not None:
+            plain_rmdir(path, **options)
+        elif _there(copy):
+            plain_rmdir(copy)
+
+    def rename(source: Any, target: Any, **options: Any) -> None:
+        plain_rename(overlay.write(source, keep=True), overlay.write(target), **options)
+
+    def listing(path: Any = ".") -> Any:
+        return plain_list(overlay.read(path))
+
+    def scan(path: Any = ".") -> Any:
+        return plain_scan(overlay.read(path))
+
+    with (
+        replaced(builtins, open=opened),
+        replaced(io, open=opened),
+        replaced(os, open=os_open, stat=stat, lstat=lstat, mkdir=mkdir, remove=remove, unlink=remove, rmdir=rmdir),
+        replaced(os, rename=rename, replace=rename, listdir=listing, scandir=scan),
+        without_weights(overlay),
+    ):
+        yield
+
+
+@contextlib.contextmanager
+def without_weights(overlay: Overlay) -> Iterator[None]:
+    """torch.save and safetensors have nothing to write: they leave an empty file in the overlay."""
+    import torch
+
+    def save(thing: Any, file: Any, *rest: Any, **options: Any) -> None:
+        if not hasattr(file, "write"):
+            overlay._open(overlay.write(file), "wb").close()
+
+    def serialize(tensors: Any, file: Any, *rest: Any, **options: Any) -> None:
+        save(None, file)
+
+    with contextlib.ExitStack() as stack:
+        stack.enter_context(replaced(torch, save=save))
+        stack.enter_context(replaced(torch.serialization, save=save))
+        with contextlib.suppress(ImportError):
+            import safetensors.torch
+
+            stack.enter_context(
+                replaced(safetensors.torch, _flatten=lambda tensors: {}, serialize_file=serialize)
+            )
+        yield
