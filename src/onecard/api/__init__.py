@@ -38,6 +38,8 @@ _WHERE = {
     "report": "reports",
     "resume": "runs",
     "run": "runs",
+    "trace": "traces",
+    "traced": "traces",
     "workload_settings": "plans",
     "workload_title": "plans",
     "workloads": "plans",

@@ -77,14 +77,13 @@ def trace(
         result = run_job(msgspec.structs.replace(job, scratch=folder.name))
     finally:
         shutil.rmtree(folder.name, ignore_errors=True)
-    assert result.cost is not None
+    cost = result.cost
+    assert cost is not None
     if note:
-        result = msgspec.structs.replace(
-            result, cost=msgspec.structs.replace(result.cost, notes=(note, *result.cost.notes))
-        )
-        assert result.cost is not None
+        cost = msgspec.structs.replace(cost, notes=(note, *cost.notes))
+        result = msgspec.structs.replace(result, cost=cost)
     cache.save(name, result)
-    return result.cost
+    return cost
 
 
 def traced(

@@ -44,7 +44,7 @@ def perform(job: Job) -> Result:
     folder = Path(job.target.file).parent
     import_early(Path(job.target.file).read_text(encoding="utf-8", errors="replace"))
     trace = Trace(job.profile, unknown=job.unknown, steps=job.steps)
-    overlay = Overlay(Path(job.scratch))
+    overlay = Overlay(Path(job.scratch), folder)
     start = time.perf_counter()
     stopped: list[str] = []
     failure: BaseException | None = None
@@ -81,7 +81,9 @@ def perform(job: Job) -> Result:
     if stopped:
         trace.notes.append(f"stopped after {job.limit:.0f} s: what came later is not in this trace")
     if overlay.written:
-        trace.notes.append(f"wrote {len(overlay.written)} files, none of them for real: {', '.join(overlay.written[:3])}")
+        trace.notes.append(
+            f"wrote {len(overlay.written)} files, none of them for real: {', '.join(overlay.written[:3])}"
+        )
     files = {f: h for f in local_files(folder) if (h := hash_of(f)) is not None}
     return Result(cost=trace.cost(), files=files, seconds=seconds)
 

@@ -20,10 +20,15 @@ from onecard.tracing.fake_cuda.patching import replaced
 
 
 class Overlay:
-    """Where writes go instead. Caches and temporary folders of the user are left alone: libraries lock files there."""
+    """Where writes go instead.
 
-    def __init__(self, scratch: Path) -> None:
+    scratch: takes them.  folder: the program's own. Caches and temporary folders elsewhere are left alone, since
+    libraries lock files there.
+    """
+
+    def __init__(self, scratch: Path, folder: Path) -> None:
         self.scratch = scratch.resolve()
+        self.folder = folder.resolve()
         self.written: list[str] = []
         """what the program wanted to write, in order"""
         own = (self.scratch, tempfile.gettempdir(), sys.prefix, sys.base_prefix, "/dev", "/proc", "/sys")
@@ -37,7 +42,9 @@ class Overlay:
             return None
         full = Path(os.fsdecode(path)).absolute()
         full = Path(os.path.normpath(full))
-        if any(full.is_relative_to(folder) for folder in self.free):
+        if full.is_relative_to(self.scratch):
+            return None
+        if not full.is_relative_to(self.folder) and any(full.is_relative_to(folder) for folder in self.free):
             return None
         return self.scratch / "written" / Path(*full.parts[1:])
 
@@ -154,7 +161,8 @@ def without_weights(overlay: Overlay) -> Iterator[None]:
         with contextlib.suppress(ImportError):
             import safetensors.torch
 
-            stack.enter_context(
-                replaced(safetensors.torch, _flatten=lambda tensors: {}, serialize_file=serialize)
-            )
+            # what reads the values of tensors, by the names that releases since 0.4 have given it
+            readers = ("_flatten", "_flatten_as_ptr", "_evaluate_tensors_for_save")
+            answers: dict[str, Any] = {name: lambda tensors: {} for name in readers if hasattr(safetensors.torch, name)}
+            stack.enter_context(replaced(safetensors.torch, serialize_file=serialize, **answers))
         yield

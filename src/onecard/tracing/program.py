@@ -67,10 +67,11 @@ def _run_workload(workload: Workload, job: Job, trace: Trace) -> None:
 
     if workload.build is None or workload.step is None:
         raise Unusable(f"{job.target} has no build and step")
+    step = workload.step
     settings = msgspec.convert(job.settings, workload.settings, strict=False)
     with torch.device("cuda"):
         state = workload.build(settings)
-        _repeat(lambda: workload.step(state), trace)
+        _repeat(lambda: step(state), trace)
 
 
 def _run_script(job: Job, trace: Trace) -> None:

@@ -184,10 +184,8 @@ class Scratch:
     def __init__(self, profile: Profile, setting: str | None = None) -> None:
         self.profile = profile
         self.workspace = workspace_bytes(setting) if setting else profile.blas_workspace
-        self.used: dict[str, Rule] = {}
-        """rules that applied, by operator"""
-        self.guessed = 0
-        """largest scratch that rests on a guess, in bytes"""
+        self.used: dict[str, int] = {}
+        """largest guess of each operator whose rule is one, in bytes"""
         self.convolutions = 0
         self._warm: set[bool] = set()
 
@@ -215,19 +213,22 @@ class Scratch:
             return []
         rule = RULES[operator]
         sizes = [size for size in rule.sizes(args, kwargs, self.profile) if size]
-        if sizes:
-            self.used[operator] = rule
-            if rule.provenance == "guess":
-                self.guessed = max(self.guessed, sum(sizes))
+        if sizes and rule.provenance == "guess":
+            self.used[operator] = max(self.used.get(operator, 0), sum(sizes))
         name = f"{GUESSED} of {operator}" if rule.provenance == "guess" else f"scratch of {operator}"
         return [(size, False, name) for size in sizes]
+
+    @property
+    def guessed(self) -> int:
+        """Largest scratch that rests on a guess, in bytes."""
+        return max(self.used.values(), default=0)
 
     def notes(self) -> list[str]:
         """What of it is a guess, in words."""
         notes = [
-            f"scratch of {operator} is a guess (up to {self.guessed / MiB:.0f} MiB): {rule.source}"
-            for operator, rule in sorted(self.used.items())
-            if rule.provenance == "guess"
+            f"scratch of {operator.removeprefix('aten::')} is a guess, {size / MiB:.0f} MiB at most: {RULES[operator].source}"
+            for operator, size in sorted(self.used.items())
+            if size >= MiB
         ]
         if self.convolutions:
             notes.append("workspaces of cuDNN convolutions are chosen on the card and not in this trace")

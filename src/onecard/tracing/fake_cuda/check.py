@@ -158,7 +158,8 @@ def probe() -> str | None:
     name = "fake CUDA as a whole"
     try:
         with Trace(DEFAULT).running():
-            for name, tried in PROBES.items():
+            for what, tried in PROBES.items():
+                name = what
                 tried()
     except Exception as error:  # the answer is which probe, and what it met
         return f"{name}: {type(error).__name__}: {str(error).strip()[:200]}"
