@@ -8,7 +8,7 @@ from pathlib import Path
 
 import msgspec
 
-from onecard.core.places import home
+from onecard.core.places import home, records_file
 from onecard.predict.factors import Factors
 
 
@@ -23,3 +23,19 @@ def factors_of(device: str) -> Factors | None:
     except (OSError, msgspec.DecodeError):
         return None
     return known.get(device)
+
+
+def learn() -> dict[str, Factors]:
+    """Factors of every device in the store, written for the next `plan`; atomically, so that no reader sees a half."""
+    from onecard.predict.calibrate import calibrate
+    from onecard.store.records import find
+
+    records = find(records_file())
+    names = {str(r.plan.get("device", {}).get("name", "")) for r in records} - {""}
+    known = {name: calibrate(records, name) for name in names}
+    path = _file()
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = path.with_suffix(".part")
+    temporary.write_bytes(msgspec.json.encode(known))
+    temporary.replace(path)
+    return known

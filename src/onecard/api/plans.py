@@ -7,6 +7,7 @@ from typing import Any
 import msgspec
 
 from onecard import __version__
+from onecard.api.calibration import factors_of
 from onecard.core.cost import Cost
 from onecard.core.device import Device
 from onecard.core.errors import BadSetting, OnecardError
@@ -125,6 +126,7 @@ class _Question:
         self.work = work
         self.card = card
         self.budget = budget
+        self.factors = factors_of(card.name)
         self.given = {k: v for k, v in given.items() if v is not None}
 
     def answer(self, *, advise: bool = True, explain: bool = False) -> Plan:
@@ -175,7 +177,7 @@ class _Question:
     def _price(self, cost: Cost, *, explain: bool) -> Estimate:
         from onecard.predict.price import price
 
-        return price(cost, self.card, factors=_factors(self.card.name), budget=self.budget, explain=explain)
+        return price(cost, self.card, factors=self.factors, budget=self.budget, explain=explain)
 
     def _attempt(self, given: dict[str, Any]) -> tuple[str, dict[str, Any], float]:
         choices = self._choices(given)
@@ -239,14 +241,6 @@ def _catalogue() -> tuple[Device, ...]:
     from onecard.catalog.cards import cards
 
     return tuple(c for c in cards() if c.kind == "cuda" and not c.laptop)
-
-
-@cache
-def _factors(name: str) -> Any:
-    """Corrections learned from Records of this device, or None; `learn` keeps them beside the store."""
-    from onecard.api.calibration import factors_of
-
-    return factors_of(name)
 
 
 def all_devices() -> Iterable[Device]:

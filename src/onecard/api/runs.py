@@ -134,6 +134,7 @@ def _carry_out(
     stop: threading.Event | None = None,
     seconds: float | None = None,
 ) -> Record:
+    from onecard.api.calibration import learn
     from onecard.execute.job import Job, checked
     from onecard.execute.journal import Journal
     from onecard.machine.cpu import processor
@@ -182,6 +183,7 @@ def _carry_out(
         journal.write({"event": "end", "t": took, "seconds": took, **msgspec.to_builtins(ending)})
     record = record_of(own / "journal.jsonl")
     store.add(places.records_file(), record)
+    learn()
     return record
 
 
