@@ -23,7 +23,7 @@ def command(run_them: bool, yes: bool, fixture: str | None, as_json: bool = Fals
     from onecard.show.console import show
     from onecard.show.setup import setup_view
 
-    show(setup_view(steps))
+    show(setup_view(steps), wrap=False)
     if not run_them:
         return 0
     for step in steps:

@@ -1,5 +1,6 @@
 """onecard watch: memory, work, power, heat and processes of every device, live; a run beside its plan."""
 
+import shutil
 import sys
 import time
 from collections.abc import Iterable, Iterator
@@ -72,7 +73,7 @@ def _print(moments: Iterable[Moment], last_only: bool, count: int | None) -> Non
     from onecard.show.console import show
     from onecard.show.watch import History, watch_view
 
-    history, last = History(), None
+    history, last = History(spark_width()), None
     for moment in _some(moments, count):
         history.add(moment)
         last = (
@@ -91,17 +92,25 @@ def _live(moments: Iterable[Moment], count: int | None) -> None:
 
     from onecard.show.watch import History, watch_view
 
-    history, last = History(), None
-    with Live(screen=True, auto_refresh=False) as live:
+    history, last = History(spark_width()), None
+    with suppress(KeyboardInterrupt), Live(screen=True, auto_refresh=False) as live:
         for moment in _some(moments, count):
             history.add(moment)
-            last = (
-                moment
-                if moment.readings or last is None
-                else Moment(time=moment.time, readings=last.readings, run=moment.run)
-            )
+            last = _kept(moment, last)
             live.update(watch_view(last, history), refresh=True)
     if last is not None:  # the screen is gone; what was seen last stays in the terminal
         from onecard.show.console import show
 
         show(watch_view(last, history))
+
+
+def _kept(moment: Moment, last: Moment | None) -> Moment:
+    """A moment without readings (the end of a run) keeps those before it on the screen."""
+    if moment.readings or last is None:
+        return moment
+    return Moment(time=moment.time, readings=last.readings, run=moment.run)
+
+
+def spark_width() -> int:
+    """What is left of the terminal's line beside bars and numbers."""
+    return max(0, min(60, shutil.get_terminal_size((110, 40)).columns - 72))

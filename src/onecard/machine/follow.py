@@ -4,6 +4,7 @@ A journal is one JSON event a line (the list is in execute/__init__.py). A half-
 look; a line that makes no sense is skipped, since watching must not fail for it.
 """
 
+import datetime
 import os
 from collections.abc import Iterator
 from pathlib import Path
@@ -29,6 +30,8 @@ class Follower:
         self.kind = "cpu"
         self.total: int | None = None
         self.pid: int | None = None
+        self.before: float = 0.0
+        """resident memory after imports: on the CPU the run's own memory is what comes on top"""
 
     def look(self) -> Attached:
         """The run now."""
@@ -59,10 +62,12 @@ class Follower:
             changes["seconds"] = max(state.seconds, moment)
         if kind == "begin":
             changes |= self._begin(event)
+        elif kind == "ready" and self.kind == "cpu":
+            self.before = _number(event.get("rss")) or 0.0
         elif kind == "phase":
             changes |= {"phase": str(event.get("name", "")), "done": None, "of": None}
         elif kind == "phase_end":
-            changes["peak"] = _most(state.peak, _own_peak(event.get("peak"), self.kind))
+            changes["peak"] = _most(state.peak, self._own(_own_peak(event.get("peak"), self.kind)))
         elif kind == "progress":
             shown = event.get("shown")
             changes |= {
@@ -74,10 +79,13 @@ class Follower:
             if value is not None:
                 changes["measured"] = {**state.measured, str(event.get("name")): value}
         elif kind == "sample":
-            changes["peak"] = _most(state.peak, _sampled(event.get("values"), self.kind))
+            changes["peak"] = _most(state.peak, self._own(_sampled(event.get("values"), self.kind)))
         elif kind == "end":
             changes |= {"outcome": str(event.get("outcome") or "failed"), "phase": ""}
         self.state = msgspec.structs.replace(state, **changes)
+
+    def _own(self, seen: float | None) -> float | None:
+        return None if seen is None else max(0.0, seen - self.before)
 
     def _begin(self, event: Event) -> dict[str, Any]:
         plan = event.get("plan") if isinstance(event.get("plan"), dict) else {}
@@ -98,6 +106,14 @@ class Follower:
             "planned_peak": _range((estimate.get("memory") or {}).get("peak_bytes")),
             "planned_rates": {str(k): r for k, v in rates.items() if (r := _range(v)) is not None},
         }
+
+
+def _when(text: object) -> float:
+    """Seconds since the epoch of "2026-11-24T03:57:12+00:00"; 0 for anything else."""
+    try:
+        return datetime.datetime.fromisoformat(str(text)).timestamp()
+    except ValueError:
+        return 0.0
 
 
 def _decode(line: bytes) -> Event | None:
@@ -171,7 +187,7 @@ def moments(journal: Path) -> Iterator[Moment]:
     for event in follower._events():
         follower.take(event)
         if event.get("event") == "begin":
-            started = _number(event.get("started")) or started
+            started = _when(event.get("started"))
         values = event.get("values")
         if event.get("event") == "sample" and isinstance(values, dict):
             at = started + (_number(event.get("t")) or 0.0)

@@ -10,7 +10,7 @@ from contextlib import suppress
 from onecard.core.reading import Holder, Reading
 from onecard.machine import sysfs
 from onecard.machine.cpu import Processor, processor
-from onecard.machine.nvml import Nvml
+from onecard.machine.nvml import Nvml, process_name
 from onecard.machine.patience import within
 
 LARGEST = 6
@@ -82,12 +82,12 @@ def largest_processes() -> tuple[Holder, ...]:
     """The processes with the most resident memory."""
     import psutil
 
-    found: list[Holder] = []
-    for process in psutil.process_iter(["pid", "name", "memory_info"]):
-        info = process.info
-        if info["memory_info"] is not None:
-            found.append(Holder(pid=info["pid"], name=info["name"] or "", bytes=info["memory_info"].rss))
-    return tuple(sorted(found, key=lambda h: -(h.bytes or 0))[:LARGEST])
+    sizes: list[tuple[int, int]] = []
+    for process in psutil.process_iter(["pid", "memory_info"]):
+        if process.info["memory_info"] is not None:
+            sizes.append((process.info["memory_info"].rss, process.info["pid"]))
+    largest = sorted(sizes, reverse=True)[:LARGEST]
+    return tuple(Holder(pid=pid, name=process_name(pid), bytes=size) for size, pid in largest)
 
 
 def _temperature() -> float | None:

@@ -236,13 +236,31 @@ def throttle(bits: int | None) -> tuple[str, ...] | None:
 def process_name(pid: int) -> str:
     """The name of a process, empty when it cannot be read (another user's, gone, or in another container)."""
     with suppress(OSError):
-        return Path(f"/proc/{pid}/comm").read_text().strip()
+        name = Path(f"/proc/{pid}/comm").read_text().strip()
+        words = Path(f"/proc/{pid}/cmdline").read_bytes().decode("utf-8", "replace").split("\0")
+        return telling_name(name, words)
     if os.name == "nt" or platform.system() == "Darwin":
         with suppress(Exception):
             import psutil
 
-            return str(psutil.Process(pid).name())
+            process = psutil.Process(pid)
+            return telling_name(process.name(), process.cmdline())
     return ""
+
+
+def telling_name(name: str, words: list[str]) -> str:
+    """ "python" says nothing: the script or module behind it does. Only base names, since a path names its owner."""
+    if not name.lower().startswith("python"):
+        return name
+    rest = [w for w in words[1:] if w]
+    for number, word in enumerate(rest):
+        if word == "-m" and number + 1 < len(rest):
+            return f"{name} -m {rest[number + 1]}"
+        if word == "-c":
+            return f"{name} -c"
+        if not word.startswith("-"):
+            return f"{name} {word.replace(chr(92), '/').rpartition('/')[2]}"
+    return name
 
 
 def link_rate(generation: int | None, width: int | None) -> float | None:

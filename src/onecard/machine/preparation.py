@@ -98,6 +98,14 @@ def _driver(facts: Facts) -> Step | None:
             f"{decode_cuda(facts.driver_cuda)}", source=BUILDS[0].source, date=BUILDS[0].date,
         )  # fmt: skip
     cuda = f", CUDA up to {decode_cuda(facts.driver_cuda)}" if facts.driver_cuda else ""
+    newest, now = best_build(facts.capability, None), best_build(facts.capability, facts.driver_cuda)
+    if newest is not None and now is not None and newest.torch != now.torch:
+        return Step(
+            name="driver", title=f"{known}{cuda}: a newer one would run PyTorch {newest.torch} instead of {now.torch}",
+            command="install the newest driver from https://www.nvidia.com/drivers (or go on with this one)",
+            why="a driver runs what was built with its own CUDA major version and older ones", source=newest.source,
+            date=newest.date,
+        )  # fmt: skip
     return Step(name="driver", title=known + cuda, done=True)
 
 

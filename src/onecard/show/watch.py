@@ -2,7 +2,6 @@
 
 import datetime
 from collections import deque
-from collections.abc import Sequence
 
 from rich import box
 from rich.console import Group, RenderableType
@@ -25,7 +24,8 @@ NORMAL = ("idle",)
 class History:
     """The last moments of each device, for the sparklines."""
 
-    def __init__(self) -> None:
+    def __init__(self, width: int = SPARK) -> None:
+        self.width = width
         self.lines: dict[tuple[str, int, str], deque[float | None]] = {}
 
     def add(self, moment: Moment) -> None:
@@ -40,9 +40,10 @@ class History:
             ):
                 self.lines.setdefault((r.device, r.index, name), deque(maxlen=LENGTH)).append(value)
 
-    def of(self, reading: Reading, name: str) -> Sequence[float | None]:
-        """What was remembered of one device."""
-        return self.lines.get((reading.device, reading.index, name), ())
+    def spark(self, reading: Reading, name: str, high: float | None) -> Text:
+        """What was remembered of one device as a sparkline between 0 and high."""
+        values = self.lines.get((reading.device, reading.index, name), ())
+        return Text(sparkline(list(values), self.width, 0.0, high), style="cyan")
 
 
 def watch_view(moment: Moment, history: History) -> RenderableType:
@@ -63,21 +64,19 @@ def device_panel(r: Reading, history: History) -> Panel:
     used = r.memory_used / r.memory_total if r.memory_used is not None and r.memory_total else None
     total = show_size(r.memory_total) if r.memory_total else "unknown"
     held = f"{show_size(r.memory_used)} of {total}" if r.memory_used is not None else f"unknown of {total}"
-    grid.add_row("memory", _bar(used, 0.8, 0.95), held, _spark(history.of(r, "memory"), 1.0))
+    grid.add_row("memory", _bar(used, 0.8, 0.95), held, history.spark(r, "memory", 1.0))
     busy = "unknown" if r.utilization is None else f"{r.utilization:.0%} busy"
-    grid.add_row("work", _bar(r.utilization, 2.0, 2.0), busy, _spark(history.of(r, "busy"), 1.0))
+    grid.add_row("work", _bar(r.utilization, 2.0, 2.0), busy, history.spark(r, "busy", 1.0))
     if r.power is not None:
         share = r.power / r.power_limit if r.power_limit else None
         of = f" of {r.power_limit:.0f} W" if r.power_limit else " W"
-        grid.add_row(
-            "power", _bar(share, 0.97, 1.1), f"{r.power:.0f}{of}", _spark(history.of(r, "power"), r.power_limit)
-        )
+        grid.add_row("power", _bar(share, 0.97, 1.1), f"{r.power:.0f}{of}", history.spark(r, "power", r.power_limit))
     if r.temperature is not None:
         grid.add_row(
             "heat",
             _bar(r.temperature / 100, 0.83, 0.9),
             f"{r.temperature:.0f} °C",
-            _spark(history.of(r, "heat"), 100.0),
+            history.spark(r, "heat", 100.0),
         )
     rest = _clocks(r)
     body: list[RenderableType] = [grid]
@@ -100,10 +99,6 @@ def _bar(share: float | None, warm: float, hot: float) -> Text:
     return Text(bar(share, 24), style=f"{style} on grey23")
 
 
-def _spark(values: Sequence[float | None], high: float | None) -> Text:
-    return Text(sparkline(values, SPARK, 0.0, high), style="cyan")
-
-
 def _clocks(r: Reading) -> str:
     found = []
     if r.clock is not None:
@@ -113,7 +108,7 @@ def _clocks(r: Reading) -> str:
         of = f" of {r.memory_clock_max / 1e6:.0f}" if r.memory_clock_max else ""
         found.append(f"memory {r.memory_clock / 1e6:.0f}{of} MHz")
     if r.link_generation is not None:
-        of = f" (card and board: {r.link_generation_max} x{r.link_width_max})" if r.link_generation_max else ""
+        of = f" (at most {r.link_generation_max} x{r.link_width_max})" if r.link_generation_max else ""
         found.append(f"PCIe {r.link_generation} x{r.link_width or '?'}{of}")
     return " · ".join(found)
 

@@ -1,0 +1,115 @@
+"""The devices of a machine, and the numbers of the CPU that are measured once."""
+
+import sys
+
+import pytest
+from driver import library
+
+from onecard import machine
+from onecard.machine import arithmetic, bandwidth, devices, measured, nvml
+from onecard.machine.cpu import processor
+from onecard.machine.devices import visible
+from onecard.machine.nvml import Card
+
+
+def test_the_cpu_is_always_the_last_device():
+    found = machine.probe()
+    assert found[-1].kind == "cpu" and found[-1].unified
+    assert found[0] == machine.this_device() or found[0].memory_free != machine.this_device().memory_free
+
+
+def test_a_gpu_comes_first_and_knows_its_host(monkeypatch):
+    monkeypatch.setattr(nvml, "likely", lambda: True)
+    monkeypatch.setattr(devices, "likely", lambda: True)
+    monkeypatch.setitem(sys.modules, "pynvml", library())
+    monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
+    card, cpu = machine.probe()
+    assert card.name == "GeForce RTX 4070 Ti" and card.memory_free == 11500 * 1024**2
+    assert card.host_total == cpu.memory_total and card.host_bandwidth == cpu.bandwidth
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "")
+    assert machine.this_device().kind == "cpu"
+
+
+def test_cuda_visible_devices_by_number_and_uuid():
+    cards = [Card(index=i, name="card", uuid=f"GPU-{i}abc") for i in range(3)]
+    assert visible(cards, None) == cards
+    assert [c.index for c in visible(cards, "2,0")] == [2, 0]
+    assert [c.index for c in visible(cards, "GPU-1a")] == [1]
+    assert [c.index for c in visible(cards, "1,7,0")] == [1]  # CUDA ignores what follows an unknown number
+    assert visible(cards, "-1") == [] and visible(cards, "") == []
+
+
+def test_before_it_is_measured_the_cpu_is_a_guess_with_a_wide_range():
+    device = machine.cpu_device()
+    assert not machine.is_measured()
+    assert device.sources["bandwidth"].startswith("guess") and device.uncertainty["bandwidth"] >= 0.5
+    assert device.sources["flops"].startswith("guess") and device.flops["fp32"] > 1e9
+
+
+def test_what_was_measured_is_remembered_and_used(monkeypatch):
+    calls = []
+    monkeypatch.setattr(
+        bandwidth, "measure", lambda *a: calls.append("memory") or bandwidth.Bandwidth(31e9, "memcmp, 2 threads")
+    )
+    monkeypatch.setattr(
+        arithmetic, "measure", lambda t: calls.append("sums") or arithmetic.Arithmetic({"fp32": 2e11}, "measured")
+    )
+    machine.measure()
+    assert machine.is_measured()
+    device = machine.cpu_device()
+    assert device.bandwidth == 31e9 and device.flops == {"fp32": 2e11}
+    assert device.sources["bandwidth"].startswith("measured") and device.uncertainty["bandwidth"] < 0.3
+    machine.measure()
+    assert calls == ["memory", "sums"]
+    machine.measure(again=True)
+    assert len(calls) == 4
+
+
+def test_only_what_is_missing_is_measured_again(monkeypatch):
+    cpu = processor()
+    measured.remember(cpu, measured.Measured(processor=cpu.name, cores=2, bandwidth=20e9, bandwidth_how="memmove"))
+    monkeypatch.setattr(bandwidth, "measure", lambda *a: pytest.fail("bandwidth is known"))
+    monkeypatch.setattr(arithmetic, "measure", lambda t: arithmetic.Arithmetic({"fp32": 1e11}, "measured"))
+    assert machine.measure().flops == {"fp32": 1e11}
+
+
+@pytest.mark.parametrize(
+    "content", [b"", b"{", b'{"processor": 3}', b'{"processor":"x","cores":1,"schema":99}', b"\xff\xfe"]
+)
+def test_an_unreadable_cache_counts_as_not_measured(content):
+    file = measured.file_of(processor())
+    file.parent.mkdir(parents=True)
+    file.write_bytes(content)
+    assert measured.recall(processor()) is None
+    assert machine.cpu_device().sources["bandwidth"].startswith("guess")
+
+
+def test_bandwidth_is_a_possible_number_and_gives_its_memory_back():
+    import psutil
+
+    before = psutil.Process().memory_info().rss
+    found = bandwidth.measure(1, 1 << 30, seconds=0.2)
+    assert 1e8 < found.rate < 1e12 and "1 threads" in found.how
+    assert psutil.Process().memory_info().rss - before < 100 * 1024**2
+
+
+@pytest.mark.slow
+def test_measured_arithmetic_is_below_what_the_clock_allows_with_the_widest_unit():
+    found = arithmetic.measure(1)
+    if found is None:
+        pytest.skip("neither torch nor numpy")
+    # 6 GHz with two 512-bit units: no core does more in fp32.
+    assert 1e8 < found.flops["fp32"] < 6e9 * 64
+
+
+def test_the_guess_grows_with_the_unit_and_says_how_it_came_about():
+    cpu = processor()
+    import msgspec
+
+    old, new = (
+        msgspec.structs.replace(cpu, sets=s, clock=3e9)
+        for s in (("avx",), ("avx", "avx2", "fma", "avx512f", "avx512_vnni"))
+    )
+    slow, fast = arithmetic.guess(old), arithmetic.guess(new)
+    assert fast.flops["fp32"] == 4 * slow.flops["fp32"] and "int8" in fast.flops and "int8" not in slow.flops
+    assert "3.0 GHz" in fast.how and "avx512f" in fast.how
