@@ -151,20 +151,19 @@ def _delta(choice: dict[str, Any]) -> str:
 def load(path: Path, options: Options, log: Path) -> Llama:
     """Load a GGUF. llama.cpp's lines are appended to `log`. Raises BadFile, BadSetting or OutOfMemory."""
     library = require("xllamacpp", "to run GGUF models", "gguf")
+    if not path.is_file():
+        raise BadFile(f"no file {path}", next="give the path of a .gguf file")
     parameters = _parameters(library, path, options)
     with stderr_to(log):
         before = log.stat().st_size
         try:
             server = library.Server(parameters)
         except RuntimeError as error:
-            raise _load_failure(path, _since(log, before), error) from None
-        text = _since(log, before)
-        # llama.cpp writes its log from a thread of its own, which may be a moment behind
-        for _ in range(50):
-            if "model loaded" in text:
-                break
-            time.sleep(0.02)
-            text = _since(log, before)
+            raise _load_failure(path, _said(log, before, "exiting due to"), error) from None
+        text = _said(log, before, "model loaded")
+    # A server that is destroyed before its main loop runs waits for that loop for ever (xllamacpp 2026.10). Metrics are
+    # answered by the loop, so an answer means that it runs.
+    server.handle_metrics()
     return Llama(server, text)
 
 
@@ -197,6 +196,7 @@ def _parameters(library: Any, path: Path, options: Options) -> Any:
     p.hostnames = ["127.0.0.1"]
     p.port = options.port
     p.cors_origins = "localhost"
+    p.endpoint_metrics = True
     p.verbosity = 4  # buffer sizes are said at this level
     if options.alias:
         p.model_alias = {options.alias}
@@ -210,15 +210,20 @@ def _load_failure(path: Path, text: str, error: Exception) -> Exception:
     reason = llama_log.load_error(text)
     if reason:
         return BadFile(f"{path.name} cannot be loaded", why=reason, next="download the file again, or give another")
-    if not path.is_file():
-        return BadFile(f"no file {path}", next="give the path of a .gguf file")
     return BadFile(f"llama.cpp could not start with {path.name}", why=str(error), next="its own words are in the log")
 
 
-def _since(log: Path, offset: int) -> str:
-    with log.open("rb") as file:
-        file.seek(offset)
-        return file.read().decode("utf-8", "replace")
+def _said(log: Path, offset: int, last: str) -> str:
+    """What was logged from an offset on. llama.cpp logs from a thread of its own, a moment behind: wait for a line."""
+    text = ""
+    for _ in range(50):
+        with log.open("rb") as file:
+            file.seek(offset)
+            text = file.read().decode("utf-8", "replace")
+        if last in text:
+            break
+        time.sleep(0.02)
+    return text
 
 
 @contextlib.contextmanager

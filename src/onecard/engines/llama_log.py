@@ -12,7 +12,7 @@ from typing import NamedTuple
 
 from onecard.core.units import MiB
 
-_BUFFER = re.compile(r"(\S+) (model|KV|RS|R/S|output|compute) buffer size *= *([0-9.]+) MiB")
+_BUFFER = re.compile(r"(\S+) +(model|KV|RS|R/S|output|compute) buffer size *= *([0-9.]+) MiB")
 _OFFLOADED = re.compile(r"offloaded (\d+)/(\d+) layers to GPU")
 _VALUE = re.compile(r"llama_context: (n_ctx|n_batch|n_ubatch|n_seq_max) +=\s+(\d+)")
 _FLASH = re.compile(r"Flash Attention (enabled|disabled)|flash_attn += (enabled|disabled|0|1)\b")
