@@ -76,7 +76,9 @@ def climb(
         phase = ending.phase or whereabouts.phase
         rung = _next(left, phase, taken)
         if rung is None:
-            return Climb(ending=_exhausted(ending, phase, taken), settings=settings, taken=tuple(taken))
+            if rungs:
+                ending = _exhausted(ending, phase, taken)
+            return Climb(ending=ending, settings=settings, taken=tuple(taken))
         left.remove(rung)
         taken.append(rung)
         settings = {**settings, **rung.changed}
