@@ -11,6 +11,7 @@ if TYPE_CHECKING:
     from onecard.api.endpoints import bench_endpoint as bench_endpoint
     from onecard.api.history import record as record
     from onecard.api.history import records as records
+    from onecard.api.normality import opinions as opinions
     from onecard.api.plans import can as can
     from onecard.api.plans import compare as compare
     from onecard.api.plans import device as device
@@ -23,6 +24,8 @@ if TYPE_CHECKING:
     from onecard.api.runs import prove as prove
     from onecard.api.runs import resume as resume
     from onecard.api.runs import run as run
+    from onecard.api.traces import trace as trace
+    from onecard.api.traces import traced as traced
 
 _WHERE = {
     "bench": "benches",
@@ -31,6 +34,7 @@ _WHERE = {
     "compare": "plans",
     "device": "plans",
     "gather": "reports",
+    "opinions": "normality",
     "plan": "plans",
     "prove": "runs",
     "record": "history",

@@ -10,7 +10,7 @@ FORCE = click.Option(["--force"], is_flag=True, help="run it also where the plan
 
 
 def _prove(workload: str, settings: dict[str, Any], budget: str | None, force: bool, as_json: bool) -> int:
-    from onecard.api import prove
+    from onecard.api import opinions, prove
     from onecard.cli.live import Live
     from onecard.cli.outcomes import exit_code
 
@@ -28,9 +28,11 @@ def _prove(workload: str, settings: dict[str, Any], budget: str | None, force: b
         echo_json(record)
     else:
         from onecard.show.console import show
+        from onecard.show.opinion import opinions_view
         from onecard.show.record import record_view
 
         show(record_view(record))
+        show(opinions_view(opinions(record)))
     return exit_code(record, codes)
 
 
