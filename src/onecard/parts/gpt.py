@@ -49,24 +49,24 @@ class GptShape:
 
 
 def gpt_saved(shape: GptShape, element: int) -> Saved:
-    """Saved bytes of nets/gpt.py on a GPU (fused RMS norm and attention). element: bytes of the stream, 2 for bf16.
+    """Saved bytes of nets/gpt.py on a GPU with fused attention. element: bytes of the stream, 2 for bf16.
 
-    Layer, in elements of the stream's type per token: norm input w, norm output w (one tensor for q, k and v), rotated
-    q and k and plain v 3w, attention output w (the output projection reads the same storage), second norm's input w
-    and output w; gate, its silu, up and their product 4f. In fp32: a root mean square for each norm, a log-sum for
-    each head. Rotation, silu's scaling and the additions save nothing more.
+    Layer, in elements of the stream's type per token: each norm's output w (one tensor for q, k and v, one for gate and
+    up), rotated q and k and plain v 3w, attention output w (the output projection reads the same storage); gate, its silu,
+    up and their product 4f. In fp32: each norm's input w (`rms_norm` computes on an fp32 copy and keeps that), its root mean
+    square, a log-sum for each head. Rotation, silu's scaling and the additions save nothing more.
     Backward of a layer: gradients of the product, of silu, gate and up (3f), of the stream and the norm (2w), and fp32
     sums for the queries of flash attention (w).
     Loss: saved log-softmax, gradient of it and gradient of the logits in fp32, 12 bytes per vocabulary entry: the
     forward pass is lower (logits, fp32 copy and log-softmax: element + 8).
     """
     w, f = shape.width, shape.ffn
-    layer = element * (8 * w + 4 * f) + 8 + 4 * shape.heads
+    layer = element * (6 * w + 4 * f) + 2 * 4 * w + 8 + 4 * shape.heads
     return Saved(
         layer=layer,
         layer_input=element * w,
         layer_work=element * (2 * w + 3 * f) + 4 * w,
-        ends=element * 2 * w + 4,
+        ends=(element + 4) * w + 4,
         loss=12.0 * shape.vocab,
     )
 
@@ -125,6 +125,14 @@ def gpt_operations(shape: GptShape, *, sequences: float, micro: float, element: 
     ]
 
 
+WORKSPACE = Part(
+    name="workspace",
+    bytes=Range(2 * 8320.0 * 1024, 2 * 8320.0 * 1024, 2 * 32.0 * 1024**2),
+    equation="2 x cuBLAS workspace: forward and autograd thread",
+)
+"""8320 KiB each, 32 MiB on Hopper and Blackwell (getChosenWorkspaceSize in aten/src/ATen/cuda/CublasHandlePool.cpp, 2.13)"""
+
+
 def gpt_phases(
     shape: GptShape,
     *,
@@ -165,6 +173,7 @@ def gpt_phases(
                 *kept,
                 Part(name="gradients", bytes=Range.exact(moment.gradients), equation=where),
                 Part(name="activations", bytes=Range.within(activations, 0.05, 0.05), equation=where),
+                WORKSPACE,
             ),
             operations=(*operations, step_operation("adamw", parameters)),
             repeat=steps,
