@@ -44,8 +44,6 @@ class Case(msgspec.Struct, frozen=True, kw_only=True):
 def case(row: Row) -> Case:
     """What a row measured. Raises Unmapped."""
     software = row["software"].lower()
-    if row["n_gpu"] not in ("", "1"):
-        raise Unmapped(f"{row['n_gpu']} GPUs: a plan is for one card")
     rate = "prefill" if row["metric"] == "prompt_speed" else "decode"
     batch = int(row["batch"] or 1)
     context = row["context_or_resolution"]
@@ -180,18 +178,38 @@ def predict(c: Case, name: str, device: Device) -> Range:
     return estimate.rates[f"{c.rate}_tokens_per_s"]
 
 
+SEQUENTIAL = ("llama.cpp", "transformers", "litgpt", "exllama", "exllamav2")
+"""engines that give each card some layers: one card works at a time, so n cards have the speed of one and the memory of n"""
+ALL_REDUCE = 0.8
+"""share of n cards' bandwidth and arithmetic left by two all-reduces a layer over PCIe or NVLink; a guess, few rows"""
+
+
+def several(device: Device, count: int, engine: str) -> Device:
+    """Equal cards that share one model, as one Device."""
+    if count == 1:
+        return device
+    changes: dict[str, object] = {"memory_total": device.memory_total * count, "name": f"{count} x {device.name}"}
+    if engine not in SEQUENTIAL:
+        share = count * ALL_REDUCE
+        changes |= {"bandwidth": device.bandwidth * share, "flops": {u: r * share for u, r in device.flops.items()}}
+        changes |= {"multiprocessors": round((device.multiprocessors or 0) * share) or None}
+        changes |= {"power": device.power * share if device.power else None}
+    return msgspec.structs.replace(device, **changes)
+
+
 def speed(row: Row) -> Mapped:
     """One row of llm_inference in speed.csv."""
     if row["unit"] != "tok/s":
         raise Unmapped(f"unit {row['unit']}")
     one = case(row)
+    device = several(device_of(row), int(row["n_gpu"] or 1), one.engine)
     target = (
         (PREFILL if one.rate == "prefill" else DECODE if one.batch == 1 else "")
         if one.engine == "llama.cpp"
         else OTHERS
     )
     return Mapped(
-        measured=float(row["value"]), predicted=predict(one, row["model"], device_of(row)), engine=one.engine, quantity="speed",
+        measured=float(row["value"]), predicted=predict(one, row["model"], device), engine=one.engine, quantity="speed",
         target=target,
     )  # fmt: skip
 

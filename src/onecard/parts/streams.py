@@ -63,7 +63,8 @@ def _stored(tensor: Tensor, quant: str, head: bool, k: int, n: int, count: int) 
     elements = float(k) * n * count
     everything = name.startswith(("exl2", "int4wo", "int8wo", "int8-", "mlc"))
     if name in BYTES or ((head or tensor.role in _KEPT) and not everything):
-        return ("fp16" if name not in BYTES else name), elements * BYTES.get(name, 2.0)
+        plain = "bf16" if name not in BYTES or (name == "fp8" and head) else name
+        return plain, elements * BYTES[plain]
     if name.startswith(("nf4", "fp4")):
         return name, float(nf4_bytes(round(elements), name.endswith("dq")))
     if name == "int8":
