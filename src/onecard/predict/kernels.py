@@ -50,9 +50,27 @@ SILICON: dict[str, Silicon] = {
     "rdna": Silicon(dram=0.80, flight=12.0, tensor=0.4, joule=0.2e12, spread=0.15),
     "cdna": Silicon(dram=0.60, flight=7.5, tensor=0.3, joule=0.6e12, spread=0.2),
     "xpu": Silicon(dram=0.70, tensor=0.3, spread=0.2),
-    "cpu": Silicon(dram=0.80, tensor=0.5, decode=1.5),
+    "cpu": Silicon(dram=0.85, tensor=0.5, spread=0.35),
     "unknown": Silicon(dram=0.80, tensor=0.5, spread=0.2),
 }
+
+CPU_DOT = 8.8
+"""operations per core and clock of a matrix-vector product with 4-bit blocks: 22 tokens/s of a 1.1B Q4_K_M model on two idle
+2.6 GHz AVX2 cores of a Xeon (xllamacpp 2026.10, 512 tokens deep), whose memory would have allowed 48"""
+
+CPU_GEMM = {"": 42.0, "f16": 20.0, "bf16": 12.0, "f32": 24.0}
+"""operations per core and clock with many rows: 100 to 112 prompt tokens/s there with Q4_K, Q6_K, IQ4_XS and Q2_K; floats convert
+to fp32 first (f16 50 tokens/s under load)"""
+
+CPU_FORMATS = {
+    "q4_0": 1.3, "q4_1": 1.2, "q5_0": 0.9, "q5_1": 0.9, "q8_0": 1.6, "q2_k": 1.0, "q3_k": 0.75, "q5_k": 0.85, "q6_k": 0.8,
+    "iq4_nl": 0.9, "iq4_xs": 0.65, "iq3_s": 0.4, "iq3_xxs": 0.4, "iq2_s": 0.4, "iq2_xs": 0.4, "iq2_xxs": 0.4, "f16": 1.2,
+    "bf16": 1.0, "f32": 1.5,
+}  # fmt: skip
+"""the same relative to Q4_K, one row: instructions of ggml's vec_dot functions; measured for q2_k, q4_k and iq4_xs only"""
+
+CPU_WIDTH = {"avx512": 1.15, "avx2": 1.0, "avx": 0.5, "sse3": 0.35, "neon": 0.8, "dotprod": 1.1}
+"""relative to AVX2: wheels are built for AVX2, a native build gains a little from wider units"""
 
 ECC = 0.885
 """share left of GDDR bandwidth where error correction keeps its bits in the same memory (A10, A40, L4, L40, L40S, T4)"""
@@ -176,6 +194,7 @@ SOFTWARE: dict[str, Software] = {
 SOFTWARE["llama.cpp@metal"] = Software(
     latency=3.7e-6, walk=1.6, cache=0.48, eager_cache=0.48, quantized_compute=0.95, attention=0.53, elementwise=1.5
 )
+SOFTWARE["llama.cpp@cpu"] = Software(latency=3e-6, cache=0.5, elementwise=0.5, attention=0.5)
 OTHER = Software(latency=5e-6, spread=0.35, spread_prefill=0.4)
 """work of an engine without a row of its own"""
 

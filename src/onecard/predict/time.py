@@ -70,6 +70,8 @@ def time_operation(operation: Operation, device: Device, silicon: Silicon, softw
         return Timed(operation, operation.bytes / (device.link or PCIE), LINK)
     if operation.place == "host" and not device.unified:
         return _on_host(operation, device)
+    if device.kind == "cpu" and software.host == 0:
+        return processor(operation, device.bandwidth, _cycles(device))
     memory = kernels.dram(device, silicon)
     if operation.kind == "matmul":
         rows = operation.shape[0] if operation.shape else 1
@@ -196,11 +198,45 @@ def _attention(operation: Operation, device: Device, silicon: Silicon, software:
 
 
 def _on_host(operation: Operation, device: Device) -> Timed:
-    cpu = kernels.SILICON["cpu"]
-    streamed = operation.bytes / ((device.host_bandwidth or 40e9) * cpu.dram)
+    """Layers that stay with the CPU of a machine with a card."""
     rate = device.host_flops.get("fp32")
-    arithmetic = operation.flops / (rate * cpu.tensor) if rate else 0.0
-    return Timed(operation, max(streamed, arithmetic), HOST)
+    timed = processor(operation, device.host_bandwidth or HOST_BANDWIDTH, rate / CPU_PEAK if rate else HOST_CYCLES)
+    return Timed(operation, timed.seconds, HOST)
+
+
+HOST_BANDWIDTH = 40e9
+"""two channels of DDR4-3200 reach so much, where nobody measured"""
+HOST_CYCLES = 8 * 4e9
+"""eight cores at 4 GHz"""
+CPU_PEAK = 32.0
+"""fp32 operations per core and clock of AVX2: two fused multiply-adds of eight"""
+
+
+def processor(operation: Operation, bandwidth: float, cycles: float) -> Timed:
+    """llama.cpp's CPU kernels: bytes through the memory, or block products through the cores; `cycles` of all cores a second."""
+    streamed = operation.bytes / (bandwidth * kernels.SILICON["cpu"].dram)
+    rows = operation.shape[0] if operation.shape else 1
+    if operation.kind == "matmul":
+        one = kernels.CPU_DOT * kernels.CPU_FORMATS.get(operation.format, 1.0)
+        many = kernels.CPU_GEMM.get(operation.format, kernels.CPU_GEMM[""])
+        # One row is a chain of dot products; with more of them a block is unpacked once for several.
+        rate = many * rows / (rows + many / one - 1) if many > one else many
+        counted = operation.flops / (cycles * rate)
+    else:
+        counted = operation.flops / (cycles * kernels.CPU_GEMM["f16"] * 0.5)
+    if operation.kind == "quantize":
+        return Timed(operation, 0.0, DEQUANTISATION)
+    limiter = BANDWIDTH if streamed >= counted else COMPUTE if rows > VECTOR_ROWS else DEQUANTISATION
+    return Timed(operation, blend(streamed, counted), limiter)
+
+
+def _cycles(device: Device) -> float:
+    """Clock cycles per second of all cores, scaled to AVX2."""
+    width = next((f for w, f in kernels.CPU_WIDTH.items() if (device.architecture or "").startswith(w)), 1.0)
+    if device.multiprocessors and device.clock:
+        return device.multiprocessors * device.clock * width
+    rate = device.flops.get("fp32")
+    return rate / CPU_PEAK if rate else HOST_CYCLES
 
 
 def _format(phase: Phase) -> str:
