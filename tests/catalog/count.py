@@ -82,7 +82,8 @@ def count_vision(m: Model) -> int:
         table = (v.image // v.patch) ** 2 * h
         return v.layers * layer + pixels * h + h + table + 2 * h + projector + h
     if m.family == "qwen2vl":  # two frames a patch, biases in the layers and the merger, rotary positions
-        layer = 4 * linear(h, h, True) + 2 * linear(h, v.ffn, True) + linear(v.ffn, h, True) + 2 * h
-        return v.layers * layer + 2 * pixels * h + h + projector + sum(out for out, _ in v.projector)
+        ups, norm = (2, h) if v.gated else (1, 2 * h)  # 2.5: SwiGLU and RMS norms; 2: two matrices and layer norms
+        layer = 4 * linear(h, h, True) + ups * linear(h, v.ffn, True) + linear(v.ffn, h, True) + 2 * norm
+        return v.layers * layer + 2 * pixels * h + norm + projector + sum(out for out, _ in v.projector)
     layer = 4 * h * h + 3 * h * v.ffn + 2 * h  # Pixtral: no biases, a norm in front and one before the merger
     return v.layers * layer + pixels * h + h + projector + h

@@ -102,3 +102,44 @@ def test_catalogue_names_need_no_library():
     ran = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, env=environment)
     heavy = {"torch", "numpy", "gguf", "huggingface_hub", "safetensors", "transformers", "mmap"}
     assert not heavy & set(ran.stdout.split())
+
+
+def test_without_a_network_the_answer_comes_at_once(monkeypatch: pytest.MonkeyPatch):
+    """Online, but no address resolves: huggingface_hub itself would repeat its request for half a minute."""
+    hub = pytest.importorskip("huggingface_hub")
+    asked = []
+    monkeypatch.setattr(hub.constants, "HF_HUB_OFFLINE", False)
+    monkeypatch.setattr(hub.constants, "ENDPOINT", "https://hub.invalid")
+    monkeypatch.setattr("urllib.request.getproxies", dict)
+    monkeypatch.setattr(
+        hub, "hf_hub_download", lambda *a, **k: asked.append(k) or (_ for _ in ()).throw(OSError("not cached"))
+    )
+    with pytest.raises(Unavailable, match=r"hub\.invalid"):
+        find_model("nobody/no-such-model")
+    assert asked == [{"local_files_only": True}]
+
+
+@pytest.mark.parametrize(
+    ("error", "says"),
+    [
+        ("GatedRepoError", "gated"),
+        ("RepositoryNotFoundError", "has no model"),
+        ("EntryNotFoundError", "no config.json"),
+        ("HfHubHTTPError", "cannot be had"),
+    ],
+)
+def test_what_the_hub_answers_becomes_one_error(monkeypatch: pytest.MonkeyPatch, error: str, says: str):
+    hub = pytest.importorskip("huggingface_hub")
+    errors = pytest.importorskip("huggingface_hub.errors")
+    kind = getattr(errors, error)
+
+    def download(*_: object, local_files_only: bool = False) -> str:
+        if local_files_only:
+            raise errors.LocalEntryNotFoundError("not cached")
+        raise kind.__new__(kind)
+
+    monkeypatch.setattr(hub.constants, "HF_HUB_OFFLINE", False)
+    monkeypatch.setattr("onecard.catalog.hub._reach", lambda *_: None)
+    monkeypatch.setattr(hub, "hf_hub_download", download)
+    with pytest.raises(Unavailable, match=says):
+        find_model("nobody/no-such-model")

@@ -28,6 +28,7 @@ class Family(NamedTuple):
 
 _BIASES: Traits = {"qkv_bias": True, "out_bias": True, "mlp_bias": True}
 _GPT: Traits = {"norm": "layer", "gated": False, **_BIASES}
+_FALCON: Traits = {"norm": "layer", "gated": False, "fused_qkv": True}
 _GEMMA: Traits = {"norms_per_layer": 4, "tied": True}
 _BERT: Traits = {**_GPT, "kind": "encoder", "tied": True, "embed_norm": True}
 
@@ -103,9 +104,9 @@ FAMILIES: dict[str, Family] = {
     "codegen": Family("codegen", {"norm": "layer", "gated": False, "mlp_bias": True, "head_bias": True,
                                   "norms_per_layer": 1, "parallel": True, "fused_qkv": True}),
     "mpt": Family("mpt", {"gated": False, "tied": True, "fused_qkv": True}),
-    "falcon": Family("falcon", {"norm": "layer", "gated": False, "fused_qkv": True}, {"tie_word_embeddings": True}),
-    "RefinedWeb": Family("falcon", {"norm": "layer", "gated": False, "fused_qkv": True}),
-    "RefinedWebModel": Family("falcon", {"norm": "layer", "gated": False, "fused_qkv": True}),
+    "falcon": Family("falcon", _FALCON, {"tie_word_embeddings": True, "max_position_embeddings": 2048}),
+    "RefinedWeb": Family("falcon", _FALCON),
+    "RefinedWebModel": Family("falcon", _FALCON),
     # others
     "stablelm": Family("stablelm", {"norm": "layer"}),
     "stablelm_epoch": Family("stablelm", {"norm": "layer"}),

@@ -3,12 +3,21 @@
 HF_HOME, HF_HUB_CACHE, HF_TOKEN and HF_HUB_OFFLINE are honoured because huggingface_hub reads them itself.
 """
 
+import contextlib
+import os
+import socket
+import urllib.parse
+import urllib.request
+from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 from onecard.catalog.config_json import parse_config
 from onecard.core.errors import OnecardError, Unavailable
 from onecard.core.model import Model
 from onecard.core.require import require
+
+_OFFLINE = "check the network, or name a file, a folder or a model of the catalogue"
 
 
 def hub_model(hub_id: str) -> Model:
@@ -22,18 +31,56 @@ def hub_model(hub_id: str) -> Model:
 
 
 def _config(hub_id: str) -> Path:
-    hub = require("huggingface_hub", f"to look up the hub id {hub_id}", "hub")
-    errors = require("huggingface_hub.errors", f"to look up the hub id {hub_id}", "hub")
+    purpose = f"to look up the hub id {hub_id}"
+    hub, errors = (require(name, purpose, "hub") for name in ("huggingface_hub", "huggingface_hub.errors"))
     try:
         return Path(hub.hf_hub_download(hub_id, "config.json", local_files_only=True))
     except errors.HFValidationError as error:
         raise Unavailable(f'"{hub_id}" cannot be a hub id', why=str(error).split("\n")[0]) from None
     except (errors.EntryNotFoundError, OSError, ValueError):  # not in the cache: ask the network below
         pass
+    if hub.constants.HF_HUB_OFFLINE:
+        raise Unavailable(f"{hub_id} is not in the local cache", why="HF_HUB_OFFLINE is set", next=_OFFLINE)
+    _reach(hub_id, str(hub.constants.ENDPOINT))
     try:
-        return Path(hub.hf_hub_download(hub_id, "config.json"))
+        with _quiet(hub):
+            return Path(hub.hf_hub_download(hub_id, "config.json"))
     except Exception as error:  # requests, httpx and hub errors have no common root; each becomes one clear answer
         raise _explained(hub_id, error, errors) from None
+
+
+def _reach(hub_id: str, endpoint: str) -> None:
+    """Ask for the hub's address first: huggingface_hub repeats every request five times, half a minute without a network.
+
+    Behind a proxy only the proxy knows addresses.
+    """
+    if urllib.request.getproxies():
+        return
+    address = urllib.parse.urlsplit(endpoint)
+    try:
+        socket.create_connection((address.hostname or "", address.port or 443), timeout=5).close()
+    except OSError as error:
+        raise Unavailable(
+            f"the config.json of {hub_id} cannot be had",
+            why=f"it is not in the local cache and {address.hostname} does not answer ({error})",
+            next=_OFFLINE,
+        ) from None
+
+
+@contextlib.contextmanager
+def _quiet(hub: Any) -> Iterator[None]:
+    """Without the library's progress bars and warnings: the answer is one error or none."""
+    logging, before = hub.utils.logging, hub.utils.logging.get_verbosity()
+    bars = os.environ.get("HF_HUB_DISABLE_PROGRESS_BARS")
+    logging.set_verbosity_error()
+    if bars is None:
+        hub.utils.disable_progress_bars()
+    try:
+        yield
+    finally:
+        logging.set_verbosity(before)
+        if bars is None:
+            hub.utils.enable_progress_bars()
 
 
 def _explained(hub_id: str, error: Exception, errors: object) -> OnecardError:
@@ -45,12 +92,6 @@ def _explained(hub_id: str, error: Exception, errors: object) -> OnecardError:
             f"{hub_id} is gated",
             why="its owner wants a consent first",
             next="accept it on the hub, then: hf auth login",
-        )
-    if is_a("OfflineModeIsEnabled"):
-        return Unavailable(
-            f"{hub_id} is not in the local cache",
-            why="HF_HUB_OFFLINE is set",
-            next="unset it, or name a file or folder",
         )
     if is_a("RepositoryNotFoundError"):
         return Unavailable(
@@ -64,5 +105,5 @@ def _explained(hub_id: str, error: Exception, errors: object) -> OnecardError:
     return Unavailable(
         f"the config.json of {hub_id} cannot be had",
         why=f"it is not in the local cache and the hub does not answer ({type(error).__name__}: {first[:160]})",
-        next="check the network, or name a file, a folder or a model of the catalogue",
+        next=_OFFLINE,
     )
