@@ -9,9 +9,9 @@ Three rules, by kind of card:
 - A desktop on top of it for cards with a display (GeForce, Radeon RX, Arc, laptops): 400 MiB, the compositor and browser of an idle
   Linux or Windows desktop at 2,560 x 1,440. Server and professional cards are taken as headless.
 - Apple: Metal's recommendedMaxWorkingSetSize, the limit that llama.cpp prints and a process may not pass unless
-  `sysctl iogpu.wired_limit_mb` raises it: two thirds of the memory up to 32 GiB, three quarters above (10,922 of 16,384 MiB;
-  21,845 of 32,768; 27,648 of 36,864; 49,152 of 65,536; 147,456 of 196,608). macOS 15 and later allow more (25,559 of 32,768; 53,084 of 65,536): the rule
-  keeps the older, lower limit.
+  `sysctl iogpu.wired_limit_mb` raises it: two thirds of the memory up to 32 GiB, three quarters above (10,922 of 16,384
+  MiB; 21,845 of 32,768; 27,648 of 36,864; 49,152 of 65,536; 147,456 of 196,608). macOS 15 and later allow more (25,559
+  of 32,768; 53,084 of 65,536): the rule keeps the older, lower limit.
 
 A probed machine knows what is free and needs no rule.
 """
