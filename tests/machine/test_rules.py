@@ -113,3 +113,26 @@ def test_commands_are_those_of_the_platform():
     assert on_linux.startswith("unset") and on_windows.startswith("setx")
     in_wsl = diagnose(patched("wsl", {**case("driver-too-old")["broken"]}))
     assert "in Windows" in next(f for f in in_wsl if f.rule == "driver-too-old").next
+
+
+def test_commands_of_ours_in_the_texts_exist():
+    """A rule that sends people to a verb or a flag that is not there is worse than none."""
+    from click import Context
+
+    from onecard.cli import VERBS, onecard
+
+    for rule in rules():
+        for command in rule.next.values():
+            for verb, rest in re.findall(r"onecard ([a-z]+)([^;,()]*)", command):
+                assert verb in VERBS, rule.id
+                found = onecard.get_command(Context(onecard), verb)
+                if found is not None:
+                    known = {o for p in [*found.params, *getattr(found, "shared", ())] for o in p.opts}
+                    assert set(re.findall(r"--[a-z-]+", rest)) <= known, (rule.id, rest)
+
+
+def test_rules_point_to_public_sources_and_no_two_have_one_name():
+    named = [r.id for r in rules()]
+    assert len(named) == len(set(named)) >= 45
+    assert all(re.fullmatch(r"[a-z0-9]+(-[a-z0-9]+)+", name) for name in named)
+    assert all("any" in r.next for r in rules())

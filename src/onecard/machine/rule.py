@@ -90,4 +90,8 @@ def common(facts: Facts) -> dict[str, object]:
 
 def _bare(text: str) -> str:
     """A template for people who have no machine at hand: {card} becomes <card>."""
-    return text.replace("{", "<").replace("}", ">")
+    return (
+        text.replace("{install_torch}", "the PyTorch build that `onecard setup` names")
+        .replace("{", "<")
+        .replace("}", ">")
+    )
