@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from onecard.api.benches import bench as bench
+    from onecard.api.changes import compare_records as compare_records
     from onecard.api.endpoints import bench_endpoint as bench_endpoint
     from onecard.api.history import record as record
     from onecard.api.history import records as records
@@ -32,6 +33,7 @@ _WHERE = {
     "bench_endpoint": "endpoints",
     "can": "plans",
     "compare": "plans",
+    "compare_records": "changes",
     "device": "plans",
     "gather": "reports",
     "opinions": "normality",

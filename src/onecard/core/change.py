@@ -1,0 +1,23 @@
+"""What became of a figure between two sets of Records: before and after an upgrade, a driver, another card."""
+
+import msgspec
+
+
+class Change(msgspec.Struct, frozen=True, kw_only=True):
+    """One figure of one piece of work on both sides."""
+
+    work: str
+    name: str
+    unit: str
+    before: float
+    after: float
+    ratio: float
+    """after / before, of the medians"""
+    error: float | None
+    """absolute standard error of the ratio; None where one side has a single measurement"""
+    counts: tuple[int, int]
+
+    @property
+    def certain(self) -> bool:
+        """The ratio is further from 1 than twice its error."""
+        return self.error is not None and abs(self.ratio - 1) > 2 * self.error

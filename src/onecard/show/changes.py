@@ -1,0 +1,40 @@
+"""Before and after as a table: the ratio with its error, and whether that is more than chance."""
+
+from collections.abc import Sequence
+
+from rich.console import RenderableType
+from rich.table import Table
+from rich.text import Text
+
+from onecard.core.change import Change
+from onecard.core.units import show_rate, show_seconds, show_size
+
+
+def changes_view(changes: Sequence[Change]) -> RenderableType:
+    """One line a figure, the largest change first."""
+    if not changes:
+        return Text("no work was measured on both sides", "dim")
+    table = Table(box=None, pad_edge=False, header_style="dim", padding=(0, 2, 0, 0))
+    for heading in ("work", "figure"):
+        table.add_column(heading, overflow="fold")
+    for heading in ("before", "after", "ratio"):
+        table.add_column(heading, justify="right", no_wrap=True)
+    table.add_column("")
+    for c in changes:
+        error = "" if c.error is None else f" ± {c.error:.3f}"
+        words = "" if c.error is None else "beyond chance" if c.certain else "within chance"
+        table.add_row(
+            c.work,
+            c.name,
+            _value(c.before, c.unit),
+            _value(c.after, c.unit),
+            f"{c.ratio:.3f}{error}",
+            Text(words, "dim"),
+        )
+    return table
+
+
+def _value(value: float, unit: str) -> str:
+    if unit == "bytes":
+        return show_size(value)
+    return show_seconds(value) if unit == "s" else show_rate(value, unit)
