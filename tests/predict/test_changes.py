@@ -14,10 +14,19 @@ from onecard.predict.changes import changes
 
 def record(rate, i=0, model="m", outcome="ok", name="decode_tokens_per_s"):
     plan = {"workload": "chat", "settings": {"model": model, "quant": "q4_0"}}
+    found = Measurement(name=name, unit="tok/s", predicted=None, measured=rate)
     return Record(
-        id=f"{model}{rate}{i}", kind="prove", plan=plan, started=f"2026-01-{i + 1:02}", seconds=1.0, outcome=outcome, requested={}, effective={}, environment={},
-        measurements=(Measurement(name=name, unit="tok/s", predicted=None, measured=rate),),
-    )  # fmt: skip
+        id=f"{model}{rate}{i}",
+        kind="prove",
+        plan=plan,
+        started=f"2026-01-{i + 1:02}",
+        seconds=1.0,
+        outcome=outcome,
+        requested={},
+        effective={},
+        environment={},
+        measurements=(found,),
+    )
 
 
 def test_only_the_same_work_is_compared_and_failures_are_left_out():
