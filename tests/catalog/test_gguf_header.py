@@ -8,12 +8,15 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from onecard.catalog.gguf_header import TYPES, Length, read_header
-from onecard.catalog.gguf_model import parts, read_gguf, tensor_bytes
+from onecard.catalog.gguf_header import TYPES, GgufTensor, Length, read_header
+from onecard.catalog.gguf_model import gguf_model, parts, read_gguf, tensor_bytes
 from onecard.catalog.lookup import find_model
+from onecard.catalog.models import models
 from onecard.core.errors import BadFile
 from onecard.core.model import FULL, LINEAR, SLIDING, Model
+from onecard.engines.gguf_metadata import metadata
 from onecard.parts import quantized
+from onecard.parts.kv_cache import LLAMA_WINDOWS
 from onecard.parts.transformer import tensors
 
 gguf = pytest.importorskip("gguf")
@@ -280,3 +283,41 @@ def test_a_split_file_is_read_from_any_of_its_parts(tmp_path: Path):
     assert len(model.tensor_shapes) == 2 + len(rest)
     assert parts(first) == [first, tmp_path / "m-00002-of-00002.gguf"]
     assert find_model(str(tmp_path)) == model
+
+
+NOT_IN_A_FILE = {
+    "name",
+    "hub_id",
+    "licence",
+    "source",
+    "aliases",
+    "parameters",
+    "dtype",
+    "tensor_types",
+    "tensor_shapes",
+    "file",
+    "note",
+    "vision",
+}
+
+
+@pytest.mark.parametrize("each", [m for m in models() if m.kind == "decoder"], ids=lambda m: m.name)
+def test_the_header_of_every_catalogue_model_reads_back_as_it(each: Model):
+    """The tensors that the formulas give and the key-values that the synthetic file gets, read as a header."""
+    listed = [GgufTensor(t.name, "F16", t.shape, 0, 0) for t in tensors(each)]
+    read = gguf_model(metadata(each, each.name), listed, name=each.name)
+    differ = {
+        f: (getattr(each, f), getattr(read, f)) for f in each.__struct_fields__ if getattr(each, f) != getattr(read, f)
+    }
+    if (
+        each.family not in LLAMA_WINDOWS
+    ):  # llama.cpp runs these with the whole context, and its files say nothing of windows
+        differ.pop("window", None)
+        differ.pop("layer_kinds", None)
+    if (
+        each.family == "gptneox"
+    ):  # the synthetic file does not set use_parallel_residual, whose default is the sum one after the other
+        differ.pop("parallel", None)
+    if each.context is None:
+        differ.pop("context", None)
+    assert not set(differ) - NOT_IN_A_FILE

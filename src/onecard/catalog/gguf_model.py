@@ -133,7 +133,9 @@ def gguf_model(
         tensor_types={t.name: t.type for t in tensors},
         tensor_shapes=shapes,
         file=file,
-        **_traits(keys.arch, shapes, heads, head_dim, hidden),
+        **_traits(
+            keys.arch, shapes, heads, head_dim, keys.get("use_parallel_residual") is True or keys.arch in _PARALLEL
+        ),
     )
 
 
@@ -144,11 +146,13 @@ def _elements(shape: tuple[int, ...]) -> int:
     return count
 
 
-def _traits(arch: str, shapes: Mapping[str, tuple[int, ...]], heads: int, head_dim: int, hidden: int) -> dict[str, Any]:
+def _traits(
+    arch: str, shapes: Mapping[str, tuple[int, ...]], heads: int, head_dim: int, parallel: bool
+) -> dict[str, Any]:
     """What the tensors of one attending layer say."""
-    layer = next(
-        (n.split(".")[1] for n in shapes if re.fullmatch(r"blk\.\d+\.attn_(q|qkv|k|kv_a_mqa)\.weight", n)), "0"
-    )
+    # A linear layer of a hybrid has a fused matrix too: one with a query or a key of its own comes first.
+    attending = [n.split(".")[1] for n in shapes if re.fullmatch(r"blk\.\d+\.attn_(q|k|kv_a_mqa)\.weight", n)]
+    layer = attending[0] if attending else "0"
     short = {n.removeprefix(f"blk.{layer}."): s for n, s in shapes.items() if n.startswith(f"blk.{layer}.")}
     norms = ("attn_norm", "attn_norm_2", "attn_output_norm", "layer_output_norm", "ffn_norm", "post_attention_norm",
              "post_ffw_norm", "attn_post_norm", "ffn_post_norm")  # fmt: skip
@@ -163,7 +167,7 @@ def _traits(arch: str, shapes: Mapping[str, tuple[int, ...]], heads: int, head_d
         "norms_per_layer": sum(f"{n}.weight" in short for n in norms),
         "embed_norm": "token_embd_norm.weight" in shapes,
         "positions": shapes["position_embd.weight"][1] if "position_embd.weight" in shapes else 0,
-        "parallel": arch in _PARALLEL or "attn_norm_2.weight" in short,
+        "parallel": parallel or "attn_norm_2.weight" in short,
         "qkv_bias": "attn_q.bias" in short or "attn_qkv.bias" in short,
         "out_bias": "attn_output.bias" in short,
         "mlp_bias": "ffn_up.bias" in short or "ffn_up_exps.bias" in short,

@@ -35,6 +35,8 @@ def metadata(model: Model, name: str) -> dict[str, Any]:
     if arch == "gemma2":
         # llama.cpp turns these on for the whole architecture; Gemma 2 report, arXiv 2408.00118, section 2
         values |= {"attn_logit_softcapping": 50.0, "final_logit_softcapping": 30.0}
+    if arch == "gptneox":
+        values["use_parallel_residual"] = model.parallel
     general = {"general.architecture": arch, "general.name": name, "general.file_type": 0}
     return general | {f"{arch}.{key}": value for key, value in values.items()} | vocabulary(model)
 
