@@ -200,7 +200,12 @@ class Facts(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     @property
     def has_nvidia(self) -> bool:
         """An NVIDIA card is in the machine, whether or not its driver works."""
-        return bool(self.cards) or any(a.startswith("10de:") for a in self.adapters) or self.wsl_has_nvidia
+        return bool(self.cards) or bool(self.nvidia_adapters) or self.wsl_has_nvidia
+
+    @property
+    def nvidia_adapters(self) -> tuple[str, ...]:
+        """NVIDIA's cards on the bus, less those that are handed to a virtual machine."""
+        return tuple(a for a in self.adapters if a.startswith("10de:") and not a.endswith("vfio-pci"))
 
     @property
     def wsl_has_nvidia(self) -> bool:

@@ -16,10 +16,9 @@ def xids(f: Facts) -> dict[int, str]:
 
 
 def missing(f: Facts) -> Values | None:
-    on_bus = any(a.startswith("10de:") for a in f.adapters)
-    if f.wsl or f.container or not on_bus or f.nvml_library or "nvidia" in f.modules or "nouveau" in f.modules:
+    if f.wsl or f.container or not f.nvidia_adapters or f.nvml_library or {"nvidia", "nouveau"} & set(f.modules):
         return None
-    return {"adapter": next(a for a in f.adapters if a.startswith("10de:"))}
+    return {"adapter": f.nvidia_adapters[0]}
 
 
 def mismatch(f: Facts) -> Values | None:
@@ -118,6 +117,16 @@ def hidden(f: Facts) -> Values | None:
     if first in known or (first.startswith(("GPU-", "MIG-"))):
         return None
     return {"wish": wish, "count": len(f.cards)}
+
+
+def order(f: Facts) -> Values | None:
+    """CUDA numbers the fastest card 0 unless told otherwise; the driver's tools number by slot."""
+    wish = f.environment.get("CUDA_VISIBLE_DEVICES", "")
+    if len({c.name for c in f.cards}) < 2 or not any(c.isdigit() for c in wish) or wish.startswith("GPU-"):
+        return None
+    if f.environment.get("CUDA_DEVICE_ORDER") == "PCI_BUS_ID" or hidden(f):
+        return None
+    return {"wish": wish, "names": ", ".join(f"{c.index} {c.name}" for c in f.cards)}
 
 
 def persistence(f: Facts) -> Values | None:
@@ -240,6 +249,14 @@ RULES = (
         cause="An empty value, -1 or a number that does not exist leaves no device.",
         next={"any": "unset CUDA_VISIBLE_DEVICES", "windows": "setx CUDA_VISIBLE_DEVICES 0"}, looks_at="environment, NVML",
         source="https://docs.nvidia.com/cuda/cuda-c-programming-guide/#cuda-environment-variables", date="2026-09-01",
+    ),
+    Rule(
+        id="device-order", title="The number may mean another card", severity=WARNING, check=order,
+        evidence='CUDA_VISIBLE_DEVICES="{wish}" without CUDA_DEVICE_ORDER; the driver counts {names}',
+        cause="CUDA numbers the fastest card 0, the driver and its tools number by slot.",
+        next={"any": "export CUDA_DEVICE_ORDER=PCI_BUS_ID", "windows": "setx CUDA_DEVICE_ORDER PCI_BUS_ID"},
+        looks_at="environment, NVML", date="2026-09-01", confidence="medium",
+        source="https://docs.nvidia.com/cuda/cuda-c-programming-guide/#cuda-environment-variables",
     ),
     Rule(
         id="persistence-off", title="The driver unloads between programs", severity=NOTE, check=persistence,

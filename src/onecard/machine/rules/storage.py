@@ -37,6 +37,15 @@ def network_disk(f: Facts) -> Values | None:
     return {"path": hub.path, "filesystem": hub.filesystem}
 
 
+def cache_in_container(f: Facts) -> Values | None:
+    hub = f.disks.get("hub")
+    return (
+        {"path": hub.path}
+        if f.container and hub is not None and hub.filesystem in ("overlay", "overlay2", "fuse-overlayfs")
+        else None
+    )
+
+
 def half_downloads(f: Facts) -> Values | None:
     held = f.incomplete_downloads or 0
     return {"held": show_size(held)} if held > GiB else None
@@ -94,6 +103,13 @@ RULES = (
         evidence="{path} is on {filesystem}", cause="Each load goes over the network, and locks can fail.",
         next={"any": "export HF_HOME=/a/local/disk/huggingface"}, looks_at="file system of the model cache",
         source="https://github.com/huggingface/huggingface_hub/issues/3371", date="2026-09-01",
+    ),
+    Rule(
+        id="cache-ends-with-container", title="Models are lost when the container ends", severity=NOTE, check=cache_in_container,
+        evidence="{path} is in the container's own layer",
+        cause="What is downloaded there goes with the container, and is downloaded again by the next.",
+        next={"any": "docker run -v $HOME/.cache/huggingface:/root/.cache/huggingface ..."}, looks_at="file system of the model cache",
+        source="https://docs.docker.com/engine/storage/", date="2026-09-01",
     ),
     Rule(
         id="half-downloads", title="Half-finished downloads hold room", severity=NOTE, check=half_downloads,

@@ -1,7 +1,7 @@
 """PyTorch's own build: does it have CUDA, does the driver run it, does it hold kernels for the card."""
 
 from onecard.core.finding import ERROR, NOTE, WARNING
-from onecard.machine.builds import PYTHONS, build_of, card_runs, decode_cuda, driver_runs, parts
+from onecard.machine.builds import PYTHONS, best_build, build_of, card_runs, decode_cuda, driver_runs, parts
 from onecard.machine.facts import Facts
 from onecard.machine.rule import Rule, Values
 
@@ -10,13 +10,22 @@ INDEX = "https://pytorch.org/get-started/locally/"
 
 def cpu_build(f: Facts) -> Values | None:
     t = f.torch
-    if not t or not f.has_nvidia or t.cuda or t.hip or t.xpu:
+    if not t or not f.has_nvidia or t.cuda or t.hip or t.xpu or _beyond(f):
         return None
     return {}
 
 
+def _beyond(f: Facts) -> bool:
+    """No published build has kernels for the card: it can show a desktop, and the CPU build is right."""
+    return f.capability is not None and best_build(f.capability, None) is None
+
+
+def beyond_pytorch(f: Facts) -> Values | None:
+    return {} if _beyond(f) else None
+
+
 def no_torch(f: Facts) -> Values | None:
-    return {} if f.torch is None and f.has_nvidia else None
+    return {} if f.torch is None and f.has_nvidia and not _beyond(f) else None
 
 
 def driver_too_old(f: Facts) -> Values | None:
@@ -50,7 +59,7 @@ def card_too_new(f: Facts) -> Values | None:
 
 def card_too_old(f: Facts) -> Values | None:
     found = _missing(f)
-    if not found or float(found[0]) >= 9.0:
+    if not found or float(found[0]) >= 9.0 or _beyond(f):
         return None
     return {"architectures": found[1]}
 
@@ -111,6 +120,12 @@ RULES = (
         next={"any": "{install_torch}"},
         looks_at="torch/version.py, display adapters", source="https://github.com/THU-MIG/yolov10/issues/218",
         date="2026-09-01",
+    ),
+    Rule(
+        id="card-beyond-pytorch", title="No PyTorch runs on this card any more", severity=NOTE, check=beyond_pytorch,
+        evidence="{card} has compute capability {capability}; published builds start at 5.0",
+        cause="Kepler and older cards lost their kernels with PyTorch 2.", next={"any": "onecard can (plans for the CPU)"},
+        looks_at="compute capability", source="https://github.com/pytorch/pytorch/issues/157517", date="2026-08-21",
     ),
     Rule(
         id="torch-missing", title="PyTorch is not installed", severity=NOTE, check=no_torch,

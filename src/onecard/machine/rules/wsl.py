@@ -14,13 +14,13 @@ def version_1(f: Facts) -> Values | None:
 
 
 def no_libcuda(f: Facts) -> Values | None:
-    if not f.wsl or version_1(f) or f.wsl_library or not f.torch or not f.torch.cuda:
+    if not f.wsl or f.container or version_1(f) or f.wsl_library or not f.torch or not f.torch.cuda:
         return None
     return {}
 
 
 def linux_driver(f: Facts) -> Values | None:
-    if not f.wsl or not f.wsl_library or f.wsl_library.startswith("/usr/lib/wsl"):
+    if not f.wsl or f.container or not f.wsl_library or f.wsl_library.startswith("/usr/lib/wsl"):
         return None
     return {"library": f.wsl_library}
 
