@@ -28,7 +28,7 @@ section.plan,section.record{background:var(--card);
 border:1px solid var(--line);border-radius:8px;padding:.6rem 1rem;margin:1rem 0;break-inside:avoid}
 svg{display:block}
 svg.bar{width:100%;height:22px;
-border-radius:4px;background:var(--line)}svg.range{width:200px}svg.scatter{max-width:30rem}
+border-radius:4px;background:var(--line)}svg.range{width:200px}svg.scatter{width:26rem;max-width:100%}
 svg.timeline{width:100%;background:var(--card);border:1px solid var(--line)}
 svg text{font:11px system-ui;fill:var(--soft)}
 figure{margin:.6rem 0}
@@ -37,6 +37,18 @@ code{font:13px ui-monospace,monospace;overflow-wrap:anywhere}
 .fits,.ok,.info{color:var(--fits)}.tight,.warning,.stopped{color:var(--tight)}.offload{color:var(--offload)}.no,.error,.oom,.failed{color:var(--no)}
 .verdict{font-weight:700}@media print{body{max-width:none;margin:0}section{border-color:#999}}
 """
+
+
+TIMELINES = {
+    "device_used": ("memory of the card", GiB, "GiB"),
+    "driver": ("memory of this process on the card", GiB, "GiB"),
+    "rss": ("host memory of the process", GiB, "GiB"),
+    "utilisation": ("utilisation", 1.0, "%"),
+    "power": ("power", 1.0, "W"),
+    "clock": ("clock", 1e6, "MHz"),
+    "temperature": ("temperature", 1.0, "°C"),
+}
+"""sampled quantity -> its name for people, what it is divided by, and the unit then"""
 
 
 def report_html(report: Report) -> str:
@@ -105,10 +117,11 @@ def _plan(plan: Plan) -> str:
         limit = plan.estimate.limiters.get(phase, "")
         rates.append((escape(phase), show_rate(rate.likely, unit), drawn, escape(LIMITERS.get(limit, limit))))
     subject = str(plan.settings.get("model") or "")
+    notable = {k: v for k, v in plan.settings.items() if k in plan.notable or k == "engine"}
     return (
         f'<section class="plan"><h3><span class="verdict {plan.verdict}">{MARKS[plan.verdict]}</span> {escape(plan.workload)} '
         f"{escape(subject)} <small>on {escape(str(plan.device['name']))} · plan {plan.id}</small></h3>"
-        f"<p class=soft>{escape(settings_line(plan.settings, ('model',)))}</p>"
+        f"<p class=soft>{escape(settings_line(notable, ('model',)))}</p>"
         f"{stacked_bar(parts, whole, memory.usable_bytes, f'memory of {subject}')}"
         f"<p><small>{keys} · peak {escape(size_range(memory.peak_bytes))} "
         f"of {show_size(memory.usable_bytes)} usable (the mark) · {escape(plan.estimate.basis)}</small></p>"
@@ -145,16 +158,17 @@ def _record(record: Record) -> str:
         rows.append(
             (
                 escape(m.name),
-                measured_text(m, m.predicted[1] if m.predicted else None),
+                measured_text(m, m.predicted[1]) if m.predicted else "",
                 measured_text(m, m.measured),
                 error,
                 drawn,
             )
         )
-    lines = []
-    for name, values in record.samples.items():
-        if not name.endswith("_t") and f"{name}_t" in record.samples:
-            lines.append(timeline(name, record.samples[f"{name}_t"], values, ""))
+    lines = [
+        timeline(title, record.samples[f"{name}_t"], [v / scale for v in record.samples[name]], unit)
+        for name, (title, scale, unit) in TIMELINES.items()
+        if f"{name}_t" in record.samples and name in record.samples
+    ]
     subject = str(record.plan.get("settings", {}).get("model") or "")
     error = f"<p class=error>{escape(record.error)}</p>" if record.error else ""
     return (
