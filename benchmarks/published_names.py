@@ -108,7 +108,7 @@ def from_catalogue(name: str) -> Model | None:
     return catalog.find_model(name) if catalog.has_model(name) else None
 
 
-_CARDS = {"A10G": "A10", "H20 96GB": "H20"}
+_CARDS = {"H20": "H20 96GB"}
 """published names that the catalogue calls otherwise"""
 
 
@@ -117,12 +117,18 @@ def device(gpu: str, memory: str) -> Device:
     """The Device of a published card name; `memory` in GB tells variants of one name apart."""
     gpu = _CARDS.get(gpu, gpu)
     size = memory.removesuffix(".0").strip()
-    for name in (f"{gpu} {size}GB", gpu) if size and "GB" not in gpu else (gpu,):
+    reason = ""
+    for name in (gpu, f"{gpu} {size}GB", re.sub(r" \d+ ?GB$", "", gpu)):
         try:
-            return catalog.card(name)
+            found = catalog.card(name)
         except OnecardError as error:
-            reason = error
-    raise Unmapped(f"card {gpu}: {str(reason).splitlines()[0]}")
+            reason = reason or str(error).splitlines()[0]
+            continue
+        # "RTX 3080" with 12 GB is another card than the first RTX 3080: the memory must agree within a tenth.
+        if not size or abs(found.memory_total / (float(size) * 1024**3) - 1) < 0.1 or found.unified:
+            return found
+        reason = f"{name} has {found.memory_total / 1024**3:.0f} GiB, the row says {size} GB"
+    raise Unmapped(f"card {gpu}: {reason}")
 
 
 def device_of(row: Row) -> Device:

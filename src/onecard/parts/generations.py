@@ -27,8 +27,8 @@ class Generation(msgspec.Struct, frozen=True, kw_only=True):
     """prompt processing turns quantised weights into fp16 first and multiplies these"""
     all_logits: bool = False
     """the head runs over every prompt token, not only over the last"""
-    expert_loop: bool = False
-    """visits every expert of a layer one by one from the host"""
+    expert_loop: str = ""
+    """visits experts of a layer one by one from the host: all of them, or those that are hit; empty: one fused kernel"""
     fused: bool = False
     """norms, rotary embedding, activation and residual are one kernel each"""
     graphs: bool = False
@@ -57,23 +57,27 @@ GENERATIONS = (
     ),
     Generation(
         name="transformers-4.30", engine="transformers", since=(0,), flash=False, expands_kv=True, grows_kv=True,
-        all_logits=True, expert_loop=True, note="2023, with the first kernels of AutoGPTQ and bitsandbytes",
+        all_logits=True, expert_loop="all", note="2023, with the first kernels of AutoGPTQ and bitsandbytes",
     ),
     Generation(
         name="transformers-4.37", engine="transformers", since=(4, 31), flash=False, expands_kv=True, grows_kv=True,
-        all_logits=True, expert_loop=True, note="caches as tuples",
+        all_logits=True, expert_loop="all", note="caches as tuples",
     ),
     Generation(
         name="transformers-4.38", engine="transformers", since=(4, 38), flash=False, expands_kv=True, grows_kv=True,
-        all_logits=True, expert_loop=True, note="fp32 logits over the whole prompt",
+        all_logits=True, expert_loop="all", note="fp32 logits over the whole prompt",
     ),
     Generation(
         name="transformers-4.46", engine="transformers", since=(4, 45), flash=True, expands_kv=True, grows_kv=True,
-        expert_loop=True, note="head on the last token; K and V still repeated before SDPA and FlashAttention-2",
+        expert_loop="all", note="head on the last token; K and V still repeated before SDPA and FlashAttention-2",
     ),
     Generation(
-        name="transformers", engine="transformers", since=(4, 48), flash=True, grows_kv=True, expert_loop=True,
+        name="transformers-4.48", engine="transformers", since=(4, 48), flash=True, grows_kv=True, expert_loop="all",
         note="attention interface; grouped queries without copies under FlashAttention-2 and SDPA",
+    ),
+    Generation(
+        name="transformers", engine="transformers", since=(4, 53), flash=True, grows_kv=True, expert_loop="hit",
+        note="the expert loop leaves out experts that no token chose",
     ),
     Generation(
         name="vllm-0.4", engine="vllm", since=(0,), flash=True, fused=True, graphs=True, graph_depth=8192,
@@ -109,7 +113,7 @@ def generation(engine: str, version: str | None = None) -> Generation:
     """The generation that a version belongs to; the newest of the engine where no version is given."""
     known = [g for g in GENERATIONS if g.engine == engine]
     if not known:
-        known = [g for g in GENERATIONS if g.name == "transformers"]
+        known = [g for g in GENERATIONS if g.engine == "transformers"]
     number = version_of(version)
     if not number:
         return known[-1]

@@ -123,7 +123,7 @@ def _matmuls(chat: Chat, rows: float, head_rows: float) -> list[Operation]:
         work = routed if expert else 1.0
         calls = _calls(generation.engine, weight.format)
         if expert and generation.expert_loop:
-            launches = weight.count * calls
+            launches = weight.count * calls * (share if generation.expert_loop == "hit" else 1.0)
         elif expert and model.experts:
             launches = weight.count / model.experts.count * (calls + 1)
         else:
@@ -246,7 +246,8 @@ def _elementwise(chat: Chat, rows: float) -> Operation:
     norms = model.norms_per_layer + (2 if model.qk_norm else 0)
     calls = LAYER_CALLS[generation.fused] + norms * NORM_CALLS[generation.fused]
     if model.experts is not None:
-        calls += 6.0 if generation.fused else 12.0 + (3.5 * model.experts.count if generation.expert_loop else 0.0)
+        looped = {"all": 1.0, "hit": visited(model, rows), "": 0.0}[generation.expert_loop]
+        calls += 6.0 if generation.fused else 12.0 + 3.5 * model.experts.count * looped
     return Operation(
         kind="elementwise", kernel=generation.name, read=moved * 0.6, written=moved * 0.4, launches=calls * model.layers,
         label="norms and activations",

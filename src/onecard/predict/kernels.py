@@ -30,7 +30,7 @@ class Silicon(msgspec.Struct, frozen=True, kw_only=True):
     decode: float | None = None
     """weights that one multiprocessor unpacks per clock from a 4-bit block format: its ALUs' limit"""
     gap: float = 1.0
-    """factor on the gap between two kernels"""
+    """factor on the gap between two of llama.cpp's kernels: their tails last longer where many multiprocessors share little work"""
     spread: float = 0.0
     """added to the relative half-width where the constants are from a neighbour, not from data"""
 
@@ -153,15 +153,18 @@ SOFTWARE: dict[str, Software] = {
     "transformers-4.46": Software(
         latency=2e-6, host=18.8e-6, copy=1.0, expand=0.43, cache=0.96, flight=4.0, flight_quantized=0.6
     ),
+    "transformers-4.48": Software(
+        latency=2e-6, host=18.0e-6, copy=1.0, expand=0.43, cache=0.96, flight=4.0, flight_quantized=0.6
+    ),
     "transformers": Software(
         latency=2e-6, host=18.0e-6, copy=1.0, expand=0.43, cache=0.96, flight=4.0, flight_quantized=0.6
     ),
-    "vllm-0.4": Software(latency=6.5e-6, step=0.15e-3, flight=4.0, flight_quantized=4.0, cache=0.82, attention=0.52),
+    "vllm-0.4": Software(latency=8.1e-6, step=0.15e-3, flight=4.0, flight_quantized=4.0, cache=0.82, attention=0.52),
     "vllm-0.4-eager": Software(
-        latency=6.5e-6, host=22e-6, flight=4.0, flight_quantized=4.0, cache=0.94, attention=0.52
+        latency=8.1e-6, host=22e-6, flight=4.0, flight_quantized=4.0, cache=0.94, attention=0.52
     ),
-    "vllm": Software(latency=4.6e-6, step=0.85e-3, flight=4.0, flight_quantized=4.0, cache=1.0, attention=0.75),
-    "sglang": Software(latency=4.0e-6, step=0.5e-3, flight=4.0, flight_quantized=4.0, cache=1.0, attention=0.75),
+    "vllm": Software(latency=5.7e-6, step=0.85e-3, flight=4.0, flight_quantized=4.0, cache=1.0, attention=0.75),
+    "sglang": Software(latency=5.0e-6, step=0.5e-3, flight=4.0, flight_quantized=4.0, cache=1.0, attention=0.75),
     "exllama-0": Software(latency=6e-6, flight=4.0, flight_quantized=2.0, quantized_compute=0.3, eager_cache=0.4),
     "exllama": Software(
         latency=4e-6,
@@ -186,7 +189,7 @@ SOFTWARE: dict[str, Software] = {
         row=0.3,
         step_prefill=45e-3,
     ),
-    "gpt-fast": Software(latency=1.0e-6, flight=4.0, flight_quantized=2.0),
+    "gpt-fast": Software(latency=1.25e-6, flight=4.0, flight_quantized=2.0),
     "mlc": Software(latency=1.6e-6, flight=4.0, flight_quantized=2.0, eager_cache=0.8),
     "litgpt": Software(latency=2e-6, host=22.5e-6, flight=4.0, flight_quantized=2.0),
     "gptq-for-llama": Software(latency=2e-6, host=14e-6, flight=4.0, flight_quantized=2.0, quantized_compute=0.33),
