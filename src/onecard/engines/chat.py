@@ -37,7 +37,7 @@ def run(settings: Any, session: Session) -> dict[str, Any]:
 
         return run_llama(settings, session)
     if settings.engine == "transformers":
-        from onecard.engines.chat_transformers import run as run_transformers
+        from onecard.engines.talk_transformers import run as run_transformers
 
         return run_transformers(settings, session)
     raise _foreign(settings.engine)

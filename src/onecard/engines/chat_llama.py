@@ -18,11 +18,9 @@ from onecard.core.session import Session
 from onecard.core.units import show_size
 from onecard.engines.llama_cpp import Llama, Options, Timing, load
 from onecard.engines.llama_log import by_part
+from onecard.engines.repeats import repeated, spread
 from onecard.engines.synthetic_gguf import synthetic_gguf
 from onecard.parts.mixes import gguf_types
-
-REPEATS, ENOUGH = 5, 15.0
-"""most repeats of a measurement, and the seconds after which no further one begins (two are made at least)"""
 
 
 def options_of(settings: Any, session: Session) -> Options:
@@ -62,18 +60,18 @@ def prove(model: Model, settings: Any, session: Session) -> None:
     with session.phase("warm_up"):
         llama.generate(prompt[:32], 4)
     with session.phase("prefill"):
-        read = _repeated(session, "prefill", lambda: llama.generate(prompt, 1))
+        read = repeated(session, "prefill", lambda: llama.generate(prompt, 1))
     with session.phase("decode"):
-        written = _repeated(session, "decode", lambda: _decode(llama, prompt, settings.output_tokens, session))
+        written = repeated(session, "decode", lambda: _decode(llama, prompt, settings.output_tokens, session))
     if read:
         rates = [t.prompt_per_s for t in read]
         session.emit("timings", name="prefill_seconds", seconds=[t.prompt_seconds for t in read])
-        session.measured("prefill_tokens_per_s", statistics.median(rates), "tokens/s", _spread(rates))
+        session.measured("prefill_tokens_per_s", statistics.median(rates), "tokens/s", spread(rates))
         first = [t.first_token_seconds for t in read if t.first_token_seconds is not None]
         session.measured("first_token_seconds", statistics.median(first) if first else None, "s")
     rates = [t.output_per_s for t in written if t.output_per_s is not None]
     if rates:
-        session.measured("decode_tokens_per_s", statistics.median(rates), "tokens/s", _spread(rates))
+        session.measured("decode_tokens_per_s", statistics.median(rates), "tokens/s", spread(rates))
 
 
 def _decode(llama: Llama, prompt: Sequence[int], count: int, session: Session) -> Timing:
@@ -93,21 +91,6 @@ def _decode(llama: Llama, prompt: Sequence[int], count: int, session: Session) -
     return timing
 
 
-def _repeated(session: Session, name: str, once: Any) -> list[Timing]:
-    found: list[Timing] = []
-    start = time.perf_counter()
-    while len(found) < REPEATS and not session.stopping:
-        found.append(once())
-        session.progress(len(found), REPEATS, "repeats", phase=name)
-        if len(found) >= 2 and time.perf_counter() - start > ENOUGH:
-            break
-    return found
-
-
-def _spread(values: list[float]) -> str:
-    return f"median of {len(values)}, {min(values):.4g} to {max(values):.4g}"
-
-
 def file_for(model: Model, settings: Any, session: Session) -> Path:
     """The user's own GGUF if the setting names one, else a synthetic one. Raises BadFile or NoRoom."""
     if settings.model.lower().endswith(".gguf"):
@@ -125,9 +108,9 @@ def gguf_path(name: str) -> Path:
     path = Path(name).expanduser()
     if not path.is_file():
         raise BadFile(
-            f"no file {name}",
-            why="to run a chat on llama.cpp needs a GGUF file",
-            next="give --model path/to/model.gguf, or prove the plan first: onecard prove chat",
+            f'"{name}" is no file, and a chat on llama.cpp needs the weights',
+            why="a name is enough to plan and to prove, which download nothing",
+            next="give --model path/to/model.gguf",
         )
     return path
 
@@ -217,8 +200,8 @@ class Conversation:
         """For the Record: median decode rate over all answers of some length."""
         rates = [t.output_per_s for t in self.timings if t.output_per_s is not None and t.output_tokens >= 8]
         if rates:
-            self.session.measured("decode_tokens_per_s", statistics.median(rates), "tokens/s", _spread(rates))
+            self.session.measured("decode_tokens_per_s", statistics.median(rates), "tokens/s", spread(rates))
         reads = [t.prompt_per_s for t in self.timings if t.prompt_tokens >= 64]
         if reads:
-            self.session.measured("prefill_tokens_per_s", statistics.median(reads), "tokens/s", _spread(reads))
+            self.session.measured("prefill_tokens_per_s", statistics.median(reads), "tokens/s", spread(reads))
         return {"answers": len(self.timings), "tokens": sum(t.output_tokens for t in self.timings)}

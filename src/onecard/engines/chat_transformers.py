@@ -3,14 +3,12 @@
 import statistics
 import time
 from itertools import pairwise
-from pathlib import Path
 from typing import Any
 
-from onecard.core.errors import BadSetting, Unavailable
 from onecard.core.model import Model
 from onecard.core.require import require
 from onecard.core.session import Session
-from onecard.engines.chat_llama import ENOUGH, REPEATS
+from onecard.engines.repeats import repeated, spread
 from onecard.engines.synthetic_torch import QUANTISED, compute_dtype, empty_model, fill
 from onecard.engines.transformers_config import config_of
 
@@ -75,7 +73,7 @@ def prove(model: Model, settings: Any, session: Session) -> None:
     with session.phase("warm_up"):
         _generate(net, ids[:, :8], 2)
     with session.phase("prefill"):
-        read = _repeated(session, "prefill", lambda: _generate(net, ids, 1)[0])
+        read = repeated(session, "prefill", lambda: _generate(net, ids, 1)[0])
     kept: list[Any] = []
     with session.phase("decode"):
 
@@ -84,35 +82,20 @@ def prove(model: Model, settings: Any, session: Session) -> None:
             kept[:] = [cache]
             return clock
 
-        written = _repeated(session, "decode", once)
+        written = repeated(session, "decode", once)
     session.measured("memory.weights", float(held_bytes(net)), "bytes", "parameters and buffers")
     if kept:
         session.measured("memory.kv_cache", float(cache_bytes(kept[0])), "bytes", "tensors of the cache")
     if read:
         rates = [ids.numel() / c.first for c in read]
         session.emit("timings", name="prefill_seconds", seconds=[c.first for c in read])
-        session.measured("prefill_tokens_per_s", statistics.median(rates), "tokens/s", _spread(rates))
+        session.measured("prefill_tokens_per_s", statistics.median(rates), "tokens/s", spread(rates))
         session.measured("first_token_seconds", statistics.median(c.first for c in read), "s")
     rates = [settings.batch * c.rate for c in written if c.rate]
     if rates:
         for clock in written:
             session.emit("timings", name="token_seconds", seconds=[b - a for a, b in pairwise(clock.times)])
-        session.measured("decode_tokens_per_s", statistics.median(rates), "tokens/s", _spread(rates))
-
-
-def _spread(values: list[float]) -> str:
-    return f"median of {len(values)}, {min(values):.4g} to {max(values):.4g}"
-
-
-def _repeated(session: Session, name: str, once: Any) -> list[Clock]:
-    found: list[Clock] = []
-    start = time.perf_counter()
-    while len(found) < REPEATS and not session.stopping:
-        found.append(once())
-        session.progress(len(found), REPEATS, "repeats", phase=name)
-        if len(found) >= 2 and time.perf_counter() - start > ENOUGH:
-            break
-    return found
+        session.measured("decode_tokens_per_s", statistics.median(rates), "tokens/s", spread(rates))
 
 
 def _generate(net: Any, ids: Any, count: int, stop: Any = None) -> tuple[Clock, Any]:
@@ -133,7 +116,7 @@ def _generate(net: Any, ids: Any, count: int, stop: Any = None) -> tuple[Clock, 
             min_new_tokens=count,
             do_sample=False,
             streamer=clock if ids.shape[0] == 1 else None,
-            stopping_criteria=_stopping(clock),
+            stopping_criteria=stopping(clock),
             pad_token_id=0,
         )
     if not clock.times:  # several sequences: generate has no streamer for them, so only the whole is timed
@@ -141,7 +124,7 @@ def _generate(net: Any, ids: Any, count: int, stop: Any = None) -> tuple[Clock, 
     return clock, cache
 
 
-def _stopping(clock: Clock) -> Any:
+def stopping(clock: Clock) -> Any:
     """Ends generation when the clock was told to stop."""
     import torch
     from transformers import StoppingCriteriaList
@@ -175,120 +158,3 @@ def held_bytes(net: Any) -> int:
 def cache_bytes(cache: Any) -> int:
     """Bytes of the keys and values that a cache holds."""
     return sum(t.nbytes for layer in cache.layers for t in (layer.keys, layer.values) if t is not None)
-
-
-def run(settings: Any, session: Session) -> dict[str, Any]:
-    """Talk to a model from a folder or the hub."""
-    torch = require("torch", "to run transformers", "llm")
-    if session.options.get("serve"):
-        raise BadSetting(
-            "transformers has no server here", next="--engine llama.cpp serves the OpenAI interface on 127.0.0.1"
-        )
-    torch.set_num_threads(session.threads)
-    net, tokenizer = _load(settings, session)
-    messages: list[dict[str, str]] = []
-    if session.options.get("system"):
-        messages.append({"role": "system", "content": str(session.options["system"])})
-    rates: list[float] = []
-    tokens = 0
-
-    def answer(text: str) -> None:
-        nonlocal tokens
-        messages.append({"role": "user", "content": text})
-        reply, clock = _answer(net, tokenizer, messages, settings, session)
-        messages.append({"role": "assistant", "content": reply})
-        tokens += len(clock.times)
-        if clock.rate is not None:
-            rates.append(clock.rate)
-
-    prompt = session.options.get("prompt")
-    if prompt is not None:
-        answer(str(prompt))
-    else:
-        session.emit("turn")
-        for command in session.asked():
-            answer(str(command.get("say", "")))
-            if session.stopping:
-                break
-            session.emit("turn")
-    if rates:
-        session.measured("decode_tokens_per_s", statistics.median(rates), "tokens/s", _spread(rates))
-    return {"tokens": tokens}
-
-
-def _load(settings: Any, session: Session) -> tuple[Any, Any]:
-    import torch
-    from transformers import AutoModelForCausalLM, AutoTokenizer, BitsAndBytesConfig
-
-    quant = (settings.quant or "bf16").lower()
-    dtype = compute_dtype(quant, session.device)
-    packed = None
-    if quant == "nf4":
-        packed = BitsAndBytesConfig(
-            load_in_4bit=True, bnb_4bit_quant_type="nf4", bnb_4bit_use_double_quant=True, bnb_4bit_compute_dtype=dtype
-        )
-    elif quant == "int8":
-        packed = BitsAndBytesConfig(load_in_8bit=True)
-    name = settings.model if Path(settings.model).exists() else _hub_id(settings.model)
-    session.baseline()
-    try:
-        with session.phase("load"):
-            tokenizer = AutoTokenizer.from_pretrained(name)
-            net = AutoModelForCausalLM.from_pretrained(
-                name, dtype=dtype, quantization_config=packed, device_map={"": torch.device(session.device)}
-            )
-    except OSError as error:
-        raise Unavailable(
-            f"{name} cannot be loaded",
-            why=str(error).strip().splitlines()[0],
-            next="check the network, or give a folder",
-        ) from None
-    return net.eval(), tokenizer
-
-
-def _hub_id(name: str) -> str:
-    from onecard.catalog import find_model
-
-    return find_model(name).hub_id or name
-
-
-def _answer(
-    net: Any, tokenizer: Any, messages: list[dict[str, str]], settings: Any, session: Session
-) -> tuple[str, Clock]:
-    import torch
-
-    if tokenizer.chat_template:
-        ids = tokenizer.apply_chat_template(messages, add_generation_prompt=True, return_tensors="pt", return_dict=True)
-    else:
-        ids = tokenizer("\n".join(m["content"] for m in messages), return_tensors="pt")
-    ids = ids.to(net.device)
-    given = ids["input_ids"].shape[1]
-    room = (settings.context or net.config.max_position_embeddings) - given
-    if room < 1:
-        raise BadSetting(f"the conversation has {given} tokens", next=f"give a --context above {settings.context}")
-    pieces: list[int] = []
-    shown = ""
-
-    def each(value: Any) -> bool:
-        nonlocal shown
-        pieces.extend(value.view(-1).tolist())
-        text = tokenizer.decode(pieces, skip_special_tokens=True)
-        # a letter of several tokens decodes to a replacement sign until it is whole
-        if not text.endswith("\ufffd") and len(text) > len(shown):
-            session.emit("text", text=text[len(shown) :])
-            shown = text
-        return session.stopping
-
-    clock = Clock(each)
-    count = min(room, int(session.options.get("tokens") or room))
-    with session.phase("answer"), torch.inference_mode():
-        net.generate(**ids, max_new_tokens=count, streamer=clock, stopping_criteria=_stopping(clock))
-    session.emit(
-        "answered",
-        prompt_tokens=given,
-        output_tokens=len(clock.times),
-        prefill_tokens_per_s=given / clock.first if clock.times else None,
-        decode_tokens_per_s=clock.rate,
-        first_token_seconds=clock.first if clock.times else None,
-    )
-    return shown, clock

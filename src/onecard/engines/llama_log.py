@@ -48,19 +48,17 @@ def buffers(text: str) -> tuple[Buffer, ...]:
 
 
 def by_part(found: tuple[Buffer, ...], gpu: bool) -> dict[str, int]:
-    """Bytes under the names of an Estimate: memory.<part> on the device, host.<part> beside it."""
-    names = {
-        "model": "weights",
-        "kv": "kv_cache",
-        "recurrent": "kv_cache",
-        "output": "workspace",
-        "compute": "workspace",
-    }
+    """Bytes under the names of an Estimate: memory.<part> on the device, host.<part> beside it.
+
+    Weights that the CPU keeps a second time in another order of blocks, states of recurrent layers and the buffer for
+    logits are "other".
+    """
+    names = {"model": "weights", "kv": "kv_cache", "recurrent": "other", "output": "other", "compute": "workspace"}
     sums: dict[str, int] = {}
     for buffer in found:
         place = "host" if gpu and buffer.on_host else "memory"
-        key = f"{place}.{names[buffer.kind]}"
-        sums[key] = sums.get(key, 0) + buffer.bytes
+        name = "other" if buffer.where.endswith("_REPACK") else names[buffer.kind]
+        sums[f"{place}.{name}"] = sums.get(f"{place}.{name}", 0) + buffer.bytes
     return sums
 
 

@@ -28,6 +28,8 @@ def record_view(record: Record, folder: str = "") -> RenderableType:
     pieces: list[RenderableType] = [head]
     if record.error:
         pieces.append(Text(record.error, "red" if record.outcome == "failed" else "yellow"))
+    if record.outcome == "failed" and all(m.measured is None for m in record.measurements):
+        return Group(*pieces)  # it failed before it measured anything: a table of promises would say nothing
     for title, chosen in (("memory", _memory(record)), ("speed", _speed(record))):
         if chosen:
             pieces += [Text(), measurement_table(title, chosen)]
