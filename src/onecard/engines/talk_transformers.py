@@ -72,7 +72,7 @@ def _load(settings: Any, session: Session) -> tuple[Any, Any]:
             net = AutoModelForCausalLM.from_pretrained(
                 name, dtype=dtype, quantization_config=packed, device_map={"": torch.device(session.device)}
             )
-    except OSError as error:
+    except (OSError, ValueError) as error:
         raise Unavailable(
             f"{name} cannot be loaded",
             why=str(error).strip().splitlines()[0],
