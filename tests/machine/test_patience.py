@@ -2,6 +2,8 @@
 
 import os
 import stat
+import subprocess
+import sys
 import threading
 from pathlib import Path
 
@@ -79,3 +81,22 @@ def test_questions_asked_together_do_not_wait_for_each_other():
     never = threading.Event()
     told = together(0.3, {"hangs": never.wait, "raises": lambda: [][0], "answers": lambda: 42})
     assert told == {"hangs": None, "raises": None, "answers": 42}
+
+
+def test_nothing_is_left_behind_when_the_process_ends_while_a_program_still_hangs(program, tmp_path):
+    program("sleeper", f"echo $$ > {tmp_path}/pid; exec sleep 600")
+    code = (
+        "import sys; from onecard.machine.patience import ask, together\n"
+        "together(1.0, {'late': lambda: ask(['sleeper'], 600)})"
+    )
+    subprocess.run(
+        [sys.executable, "-c", code],
+        check=True,
+        timeout=60,
+        env={**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)},
+    )
+    with pytest.raises(ProcessLookupError):
+        for _ in range(2000):
+            os.kill(int((tmp_path / "pid").read_text()), 0)
+            if _is_zombie(int((tmp_path / "pid").read_text())):
+                raise ProcessLookupError

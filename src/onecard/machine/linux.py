@@ -158,7 +158,7 @@ def docker(programs: dict[str, str], root: Path = ROOT) -> Docker | None:
 def kernel_log() -> tuple[str, ...]:
     """Lines of this boot that matter, the newest 40; empty where the log may not be read."""
     for command in (["dmesg"], ["journalctl", "-k", "-b", "-q", "--no-pager", "-n", "4000"]):
-        told = ask(command, 0.8)
+        told = ask(command, 0.6)
         if told is not None and told.code == 0:
             return lines_that_matter(told.text)
     return ()

@@ -4,6 +4,7 @@ A driver in a bad state blocks its callers for ever; a wrapper on PATH may print
 daemon thread that is abandoned when it is late, and programs are read up to a limit and then killed with their children.
 """
 
+import atexit
 import os
 import signal
 import threading
@@ -18,6 +19,9 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 
 LONGEST_ANSWER = 1 << 20
+
+_running: "set[subprocess.Popen[bytes]]" = set()
+"""programs that were asked and have not ended: whoever gives up waiting for an answer must not leave them behind"""
 
 
 class Answer(NamedTuple):
@@ -78,6 +82,7 @@ def ask(command: Sequence[str], seconds: float = 2.0) -> Answer | None:
         )
     except OSError:
         return None
+    _running.add(process)
     said: list[bytes] = []
 
     def listen() -> None:
@@ -96,10 +101,18 @@ def ask(command: Sequence[str], seconds: float = 2.0) -> Answer | None:
         with suppress(subprocess.TimeoutExpired):
             code = process.wait(0.2)
     _end(process)
+    _running.discard(process)
     text = b"".join(said)[:LONGEST_ANSWER].decode("utf-8", "replace")
     if not listener.is_alive() and process.stdout is not None:
         process.stdout.close()
     return Answer(code, text)
+
+
+@atexit.register
+def _end_all() -> None:
+    """A question in an abandoned thread may still be open when this process ends."""
+    for process in tuple(_running):
+        _end(process)
 
 
 def _end(process: "subprocess.Popen[bytes]") -> None:
