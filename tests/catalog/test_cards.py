@@ -147,6 +147,13 @@ def test_no_substring_ever_finds_a_card():
         ("m2 max 96gb", "Apple M2 Max 38-core GPU 96 GB"),
         ("Apple M2 Ultra 76-core GPU", "Apple M2 Ultra 76-core GPU 64 GB"),
         ("A100-SXM4-80GB", "A100 SXM4 80GB"),
+        ("NVIDIA A100-SXM4-80GB", "A100 SXM4 80GB"),
+        ("NVIDIA H100 80GB HBM3", "H100 SXM5 80GB"),
+        ("Tesla T4", "Tesla T4"),
+        ("Intel(R) Arc(TM) A770 Graphics", "Arc A770"),
+        ("AMD Instinct MI300X", "Instinct MI300X"),
+        ("NVIDIA RTX PRO 6000 Blackwell Workstation Edition", "RTX PRO 6000 Blackwell"),
+        ("Quadro RTX 6000", "Quadro RTX 6000"),
     ],
 )
 def test_spellings(name: str, is_it: str):
@@ -167,6 +174,7 @@ def test_an_ambiguous_name_is_refused_with_its_variants(name: str, variants: tup
     with pytest.raises(UnknownName) as raised:
         card(name)
     assert all(variant in raised.value.next for variant in variants)
+    assert "is the name of" in raised.value.what
 
 
 def test_memory_that_was_seen_tells_variants_apart():

@@ -314,10 +314,6 @@ def test_the_header_of_every_catalogue_model_reads_back_as_it(each: Model):
     ):  # llama.cpp runs these with the whole context, and its files say nothing of windows
         differ.pop("window", None)
         differ.pop("layer_kinds", None)
-    if (
-        each.family == "gptneox"
-    ):  # the synthetic file does not set use_parallel_residual, whose default is the sum one after the other
-        differ.pop("parallel", None)
     if each.context is None:
         differ.pop("context", None)
     assert not set(differ) - NOT_IN_A_FILE

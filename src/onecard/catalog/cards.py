@@ -4,6 +4,12 @@ A wrong card is worse than none: "RTX 4070", "RTX 4070 Ti", "RTX 4070 Ti SUPER" 
 name that is no row's is refused with the nearest ones. Where one name is sold with different memory, the name alone
 either means the variant that it was first sold as (the row carries the alias: "RTX 3080" is the 10 GB card) or is refused with
 all variants ("RTX 4060 Ti" could be 8 or 16 GB); a machine that has seen the card passes the memory that it saw.
+
+A row of cards.csv: `source` has its numbers (benchmarks/check_cards.py compares them with a public database, `note` says
+where a data sheet is followed instead); `memory_mib` is what the driver shows, by `memory_source`: nvidia-smi or rocm-smi
+outputs in public reports, the nominal size, or by analogy with cards of the same chip; `rule` names the multiples of
+FP32 in arithmetic.py, and a figure in `fp16_tflops`, `int8_tops` or `fp8_tflops` is read from a data sheet and wins. `use` decides
+what is reserved (reserved.py).
 """
 
 import csv
@@ -175,11 +181,16 @@ def card(name: str, *, memory: int | None = None) -> Device:
     if row is not None:
         return _device(row["name"])
     if variants:
-        listed = [each["name"] for each in variants]
-        raise UnknownName("card", name, listed, next=f"say which one: {', '.join(listed)}")
+        raise _ambiguous(name, [each["name"] for each in variants])
     raise UnknownName(
         "card", name, (each["name"].removeprefix("GeForce ").removeprefix("Radeon ") for each in _rows()), next=_NUMBERS
     )
+
+
+def _ambiguous(name: str, variants: list[str]) -> UnknownName:
+    error = UnknownName("card", name, variants, next=f"say which one: {', '.join(variants)}")
+    error.what, error.why = f'"{name}" is the name of {len(variants)} cards', ""
+    return error
 
 
 def cards() -> tuple[Device, ...]:
