@@ -125,7 +125,9 @@ class Adafactor:
 OPTIMIZERS = {"AdamW": AdamW, "Adafactor": Adafactor, "8-bit Adam": Adam8bit}
 
 
-def build(batch: int = 4, fp16: bool = False, checkpoint: bool = False, optimizer: str = "AdamW") -> Callable[[], Tensor]:
+def build(
+    batch: int = 4, fp16: bool = False, checkpoint: bool = False, optimizer: str = "AdamW"
+) -> Callable[[], Tensor]:
     """Forward, backward, clipping, update; gradients stay."""
     from transformers import AttentionInterface, BertConfig, BertForSequenceClassification
 

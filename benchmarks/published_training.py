@@ -1,0 +1,104 @@
+"""Published training rows against traces: peak memory, and which batch sizes run.
+
+Every prediction here is a traced step of the code that was measured; nothing is fitted to any row, so all rows are held
+out. What was measured differs: litgpt prints the peak of bytes allocated; the BERT page reads the whole card by NVML,
+context included; timm's script tells which batch ran and which did not.
+"""
+
+import gzip
+import json
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import training_cases
+from published_frame import Mapped, Mapper, Row, Splitter, Unmapped
+from published_names import device_of
+
+from onecard.core.ranges import Range
+from onecard.core.units import GiB, MiB
+from onecard.predict.peak import SPREAD
+
+MEMORY, BRACKETS = "training, peak memory", "training, which batch runs"
+
+EAGER_CONTEXT = 1343 * MiB
+"""CUDA context with all kernels loaded at once (CUDA below 11.7), as the BERT page shows it for PyTorch of 2022; later
+versions load kernels when they are first used and hold a third of it"""
+
+UNITS = {"GB": 1e9, "GiB": GiB, "MiB": MiB, "MB": 1e6}
+ALLOCATED_SPREAD = 0.02
+"""half-width for peaks of old code on new libraries: small helpers of operators came and went"""
+
+
+@cache
+def profiles() -> dict[str, Any]:
+    """Everything that make_profiles.py traced."""
+    path = Path(__file__).parent / "profiles" / "training.json.gz"
+    return json.loads(gzip.decompress(path.read_bytes())) if path.exists() else {}
+
+
+def profile(case: training_cases.Case) -> dict[str, Any]:
+    """One of them. Raises Unmapped where it was not traced."""
+    if case.key not in profiles():
+        raise Unmapped("not traced: run make profiles")
+    entry: dict[str, Any] = profiles()[case.key]
+    return entry
+
+
+def finetuning_memory(row: Row) -> Mapped:
+    """litgpt: max_memory_allocated; whether a row without one ran."""
+    if "litgpt" not in row["source"]:
+        raise Unmapped(f"{row['software'].partition(' ')[0]}: its program is not traced yet")
+    traced = profile(training_cases.litgpt(row))
+    if row["metric"] == "fit":
+        fits = traced["smallest_capacity"] <= device_of(row).memory_total - 500 * MiB
+        return Mapped(
+            measured=float(row["value"]),
+            predicted=Range.exact(float(fits)),
+            engine="litgpt",
+            quantity="fit",
+            target=BRACKETS,
+        )
+    return Mapped(
+        measured=float(row["value"]) * UNITS[row["unit"]],
+        predicted=Range.within(traced["allocated"], ALLOCATED_SPREAD, ALLOCATED_SPREAD),
+        engine="litgpt", quantity="memory", target=MEMORY,
+    )  # fmt: skip
+
+
+def bert_memory(row: Row) -> Mapped:
+    """The whole card: reserved and the context."""
+    traced = profile(training_cases.bert(row))
+    spread = SPREAD + ALLOCATED_SPREAD
+    return Mapped(
+        measured=float(row["value"]) * UNITS[row["unit"]],
+        predicted=Range.within(traced["reserved"], spread, spread) + Range.exact(EAGER_CONTEXT),
+        engine="transformers", quantity="memory", target=MEMORY,
+    )  # fmt: skip
+
+
+def timm_bracket(row: Row) -> Mapped:
+    """Right if the batch that ran fits and the next larger one, which did not run, does not."""
+    batch = int(float(row["value"]))
+    room = device_of(row).memory_total - EAGER_CONTEXT
+    if profile(training_cases.timm(row))["smallest_capacity"] > room:
+        verdict, measured = 0.0, 1.0  # a false "no"
+    else:
+        above = training_cases.larger(batch)
+        fits = above is not None and profile(training_cases.timm(row, above))["smallest_capacity"] <= room
+        verdict, measured = 1.0, 0.0 if fits else 1.0  # 0: a false "fits"
+    return Mapped(
+        measured=measured, predicted=Range.exact(verdict), engine="timm, torch 1.12", quantity="fit", target=BRACKETS
+    )
+
+
+def _held_out(row: Row) -> str:
+    return "held-out"
+
+
+MAPPERS: dict[tuple[str, str], Mapper] = {
+    ("memory", "llm_finetuning"): finetuning_memory,
+    ("memory", "nlp_finetuning"): bert_memory,
+    ("memory", "cnn_training"): timm_bracket,
+}
+SPLITS: dict[tuple[str, str], Splitter] = dict.fromkeys(MAPPERS, _held_out)

@@ -1,0 +1,80 @@
+"""Published training rows -> the step to trace for each. Shared by the script that traces and the one that judges.
+
+The nets are those of the code that was measured (nets_*.py). A case says what to build, for which class of cards and
+how many steps; its key names its profile in profiles/training.json.gz.
+"""
+
+import json
+import re
+from typing import Any
+
+import msgspec
+from published_frame import Row, Unmapped
+
+LADDER = (1024, 768, 512, 384, 256, 192, 128, 96, 64, 48, 32, 24, 16, 12, 8, 6, 4, 2, 1)
+"""the batch sizes that timm's script steps through when one does not run"""
+
+
+class Case(msgspec.Struct, frozen=True, kw_only=True):
+    """One step to trace."""
+
+    module: str
+    arguments: dict[str, Any]
+    card_class: str
+    steps: int
+
+    @property
+    def key(self) -> str:
+        return f"{self.module} {json.dumps(self.arguments, sort_keys=True)} {self.card_class} x{self.steps}"
+
+
+def litgpt(row: Row) -> Case:
+    """The first iteration, which holds the longest sample."""
+    tokens = re.search(r"(\d+) tok", row["context_or_resolution"])
+    method = re.match(r"litgpt (LoRA|Adapter v2|Adapter)", row["software"])
+    if not tokens or not method:
+        raise Unmapped("not a finetuning row of the resource table")
+    precision = row["precision"]
+    arguments = {
+        "model": row["model"], "method": method[1], "batch": int(row["batch"]), "tokens": int(tokens[1]),
+        "packed": "nf4-dq" if "double" in precision else "nf4" if "nf4" in precision else "",
+    }  # fmt: skip
+    return Case(module="nets_litgpt", arguments=arguments, card_class="sm_80", steps=1)
+
+
+def bert(row: Row) -> Case:
+    """Two steps: states and gradients exist in the second."""
+    software = row["software"]
+    arguments = {
+        "batch": int(row["batch"]), "fp16": "fp16" in row["precision"], "checkpoint": "checkpointing" in software,
+        "optimizer": next(o for o in ("Adafactor", "8-bit Adam", "AdamW") if o in software),
+    }  # fmt: skip
+    return Case(module="nets_bert", arguments=arguments, card_class="sm_70", steps=2)
+
+
+def timm(row: Row, batch: int | None = None) -> Case:
+    """A training step at the row's batch, or at another one."""
+    arguments = {
+        "model": row["model"], "batch": batch or int(float(row["batch"])),
+        "size": int(row["context_or_resolution"].partition("x")[0]), "channels_last": "nhwc" in row["software"],
+    }  # fmt: skip
+    return Case(module="nets_timm", arguments=arguments, card_class="sm_86", steps=2)
+
+
+def larger(batch: int) -> int | None:
+    """The next larger batch that timm's script would have tried before."""
+    at = LADDER.index(batch)
+    return LADDER[at - 1] if batch < 512 else None
+
+
+def cases(row: Row) -> list[Case]:
+    """What must be traced to judge a row."""
+    if row["task"] == "llm_finetuning" and "litgpt" in row["source"]:
+        return [litgpt(row)]
+    if row["task"] == "nlp_finetuning" and "transformers docs" in row["source"]:
+        return [bert(row)]
+    if row["task"] == "cnn_training" and "timm" in row["source"]:
+        batch = int(float(row["batch"]))
+        above = larger(batch) if row.file == "memory" else None
+        return [timm(row)] + ([timm(row, above)] if above else [])
+    return []
