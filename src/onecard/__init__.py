@@ -10,7 +10,7 @@ from typing import Any
 
 __version__ = "0.1.0"
 
-__all__ = ["can", "compare", "plan", "prove", "records", "resume", "run", "trace"]
+__all__ = ["batch_that_fits", "can", "compare", "plan", "prove", "records", "resume", "run", "trace"]
 
 
 def __getattr__(name: str) -> Any:

@@ -10,6 +10,8 @@ if TYPE_CHECKING:
     from onecard.api.benches import bench as bench
     from onecard.api.changes import compare_records as compare_records
     from onecard.api.endpoints import bench_endpoint as bench_endpoint
+    from onecard.api.fitting import batch_that_fits as batch_that_fits
+    from onecard.api.fitting import largest as largest
     from onecard.api.history import record as record
     from onecard.api.history import records as records
     from onecard.api.normality import opinions as opinions
@@ -29,6 +31,7 @@ if TYPE_CHECKING:
     from onecard.api.traces import traced as traced
 
 _WHERE = {
+    "batch_that_fits": "fitting",
     "bench": "benches",
     "bench_endpoint": "endpoints",
     "can": "plans",
@@ -36,6 +39,7 @@ _WHERE = {
     "compare_records": "changes",
     "device": "plans",
     "gather": "reports",
+    "largest": "fitting",
     "opinions": "normality",
     "plan": "plans",
     "prove": "runs",

@@ -108,6 +108,19 @@ def traced(
     return answer(cost, str(target_of(target)), card, room, allocator, price(cost, card, budget=room))
 
 
+def write_snapshot(answer: Traced, path: str | Path) -> None:
+    """The trace as a file that PyTorch's own memory visualiser opens (https://docs.pytorch.org/memory_viz)."""
+    import pickle
+
+    from onecard.predict import allocator_settings
+    from onecard.predict.snapshot import snapshot
+
+    assert answer.cost.events is not None
+    settings = allocator_settings.parse(answer.allocator)
+    capacity = answer.capacity if answer.replay.oom is not None or answer.replay.retries else None
+    Path(path).write_bytes(pickle.dumps(snapshot(answer.cost.events, settings, capacity), protocol=4))
+
+
 def split_arguments(target: str, rest: tuple[str, ...]) -> tuple[dict[str, Any], tuple[str, ...]]:
     """(settings, arguments) from a command line: NAME=VALUE belongs to a function, everything to a script.
 

@@ -1,6 +1,6 @@
 """A trace on the terminal: what it takes, who holds it at the peak, phase by phase, and memory over the step."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from itertools import pairwise
 
 from rich.console import Group, RenderableType
@@ -170,3 +170,16 @@ def _speed(traced: Traced) -> Table:
         limiter = traced.estimate.limiters.get(phase, "")
         table.add_row(phase, show_rate(rate.likely, unit), LIMITERS.get(limiter, limiter))
     return table
+
+
+def largest_view(setting: str, value: int | None, room: int, tried: Sequence[tuple[int, int]]) -> RenderableType:
+    """The largest value that fits, and what each traced value needs."""
+    table = Table(box=None, pad_edge=False, header_style="dim", padding=(0, 2, 0, 0))
+    table.add_column(setting, justify="right")
+    table.add_column("needs", justify="right")
+    table.add_column("")
+    for n, need in sorted(tried):
+        mark = ("✓ fits", "green") if need <= room else ("✗ no", "red")
+        table.add_row(f"{n:,}", show_size(need), Text(*mark))
+    head = f"largest {setting} that fits: {value:,}" if value is not None else f"no {setting} fits"
+    return Group(Text.assemble((head, "bold"), f"   of {show_size(room)}"), table)

@@ -36,3 +36,8 @@ def trace_json(traced: Traced, *, events: bool = False) -> str:
         value["events"] = msgspec.to_builtins(traced.cost.events)
         value["timeline"] = {"allocated": list(replay.allocated), "reserved": list(replay.reserved)}
     return json.dumps(value, indent=1)
+
+
+def largest_json(setting: str, found: Any) -> str:
+    """The largest value of a setting that fits, with what was traced to know it (predict.laws.Largest)."""
+    return json.dumps({"setting": setting, **msgspec.to_builtins(found)}, indent=1)
