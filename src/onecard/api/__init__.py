@@ -14,6 +14,9 @@ if TYPE_CHECKING:
     from onecard.api.fitting import largest as largest
     from onecard.api.history import record as record
     from onecard.api.history import records as records
+    from onecard.api.machines import devices as devices
+    from onecard.api.machines import doctor as doctor
+    from onecard.api.machines import setup as setup
     from onecard.api.normality import opinions as opinions
     from onecard.api.plans import can as can
     from onecard.api.plans import compare as compare
@@ -29,6 +32,8 @@ if TYPE_CHECKING:
     from onecard.api.runs import run as run
     from onecard.api.traces import trace as trace
     from onecard.api.traces import traced as traced
+    from onecard.api.watching import replay as replay
+    from onecard.api.watching import watch as watch
 
 _WHERE = {
     "batch_that_fits": "fitting",
@@ -38,6 +43,8 @@ _WHERE = {
     "compare": "plans",
     "compare_records": "changes",
     "device": "plans",
+    "devices": "machines",
+    "doctor": "machines",
     "gather": "reports",
     "largest": "fitting",
     "opinions": "normality",
@@ -45,11 +52,14 @@ _WHERE = {
     "prove": "runs",
     "record": "history",
     "records": "history",
+    "replay": "watching",
     "report": "reports",
     "resume": "runs",
     "run": "runs",
+    "setup": "machines",
     "trace": "traces",
     "traced": "traces",
+    "watch": "watching",
     "workload_settings": "plans",
     "workload_title": "plans",
     "workloads": "plans",
