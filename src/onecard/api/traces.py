@@ -8,7 +8,6 @@
 The program runs once on fake tensors in a child process; the answer is remembered by content and versions.
 """
 
-import shutil
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -76,7 +75,7 @@ def trace(
     try:
         result = run_job(msgspec.structs.replace(job, scratch=folder.name))
     finally:
-        shutil.rmtree(folder.name, ignore_errors=True)
+        folder.cleanup()
     cost = result.cost
     assert cost is not None
     if note:
