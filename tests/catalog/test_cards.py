@@ -120,7 +120,7 @@ def test_no_substring_ever_finds_a_card():
     everything = {key(n) for row in ROWS for n in names_of(row)} | {key(r["driver"]) for r in ROWS}
     for row in ROWS:
         name = row["name"]
-        for wrong in (name + " X", name + " SUPER SUPER", "X" + name, name[:-1]):
+        for wrong in (name + " X", name[:-1]):
             if key(wrong) in everything or key(wrong).removeprefix("nvidia") in everything:
                 continue
             try:

@@ -62,6 +62,8 @@ CONFIGS = [
     llama_like("deepseek_v2", **MLA),
     llama_like("deepseek_v3", **{**MLA, "q_lora_rank": 48}),
     llama_like("gpt_oss", num_local_experts=4, num_experts_per_tok=2, sliding_window=64, head_dim=16, attention_bias=True),
+    llama_like("llama4_text", num_local_experts=4, num_experts_per_tok=1, intermediate_size_mlp=96, interleave_moe_layer_step=2,
+               head_dim=16, attention_chunk_size=64, **PADS),
     llama_like("olmo", **PADS),
     llama_like("olmo2", **PADS),
     llama_like("olmoe", num_experts=8, num_experts_per_tok=2, **PADS),
@@ -160,6 +162,33 @@ def test_old_qwen_vl_files_keep_the_text_fields_at_the_top():
     found = model_from_config(flat, name="x")
     assert (found.family, found.hidden, found.qkv_bias) == ("qwen2vl", 64, True)
     assert found.vision is not None
+
+
+def test_published_files_that_leave_out_the_defaults_of_their_class():
+    """The text_config of google/gemma-3-4b-pt and llava-hf/llava-1.5-7b-hf, as they are on the hub."""
+    text = {
+        "model_type": "gemma3_text",
+        "hidden_size": 2560,
+        "intermediate_size": 10240,
+        "num_hidden_layers": 34,
+        "sliding_window": 1024,
+    }
+    tower = {"model_type": "siglip_vision_model", "hidden_size": 1152, "image_size": 896, "intermediate_size": 4304,
+             "num_attention_heads": 16, "num_hidden_layers": 27, "patch_size": 14, "vision_use_head": False}  # fmt: skip
+    config = {"model_type": "gemma3", "text_config": text, "vision_config": tower, "mm_tokens_per_image": 256}
+    gemma = model_from_config(config, name="x")
+    assert count(gemma) + count_vision(gemma) == 4300079472
+    text = {"model_type": "llama", "max_position_embeddings": 4096, "vocab_size": 32064}
+    llava = model_from_config({"model_type": "llava", "text_config": text, "vision_config": {}}, name="x")
+    assert (llava.hidden, llava.layers, llava.ffn, llava.vocab, llava.context) == (4096, 32, 11008, 32064, 4096)
+    assert llava.note is not None
+    with pytest.raises(BadFile, match="hidden_size"):
+        model_from_config(text, name="x")
+
+
+def test_mamba_layers_are_refused():
+    with pytest.raises(BadFile, match="Mamba"):
+        model_from_config(llama_like("new_hybrid", layer_types=["mamba", "attention"] * 2), name="x")
 
 
 def test_missing_fields_are_all_named():

@@ -13,10 +13,10 @@ from typing import Any
 from onecard.catalog.config_fields import Fields
 from onecard.catalog.config_layers import experts, latent, layer_kinds, recurrent
 from onecard.catalog.config_vision import vision
-from onecard.catalog.families import FAMILIES, REFUSED, WRAPPERS, Family
+from onecard.catalog.families import FAMILIES, REFUSED, WRAPPED_DEFAULTS, WRAPPERS, Family
 from onecard.catalog.safetensors_header import count_parameters, read_safetensors
 from onecard.core.errors import BadFile
-from onecard.core.model import SLIDING, Model
+from onecard.core.model import LINEAR, MAMBA, SLIDING, Model
 
 _DTYPES = {"bfloat16": "bf16", "float16": "fp16", "float32": "fp32"}
 
@@ -89,7 +89,8 @@ def model_from_config(
         family = Family("llama")
         said = f'model_type "{kind}" is not known' if kind else "there is no model_type"
         notes.append(f"{said}: read as a Llama with these widths")
-    fields = Fields(inner, family.defaults, where)
+    defaults = {**WRAPPED_DEFAULTS, **family.defaults} if outer in ("llava", "llava_next") else family.defaults
+    fields = Fields(inner, defaults, where)
     model = _decoder(str(kind), family, fields, name)
     tower = vision(str(outer), config, model.hidden, where)
     if tower is None and isinstance(config.get("vision_config"), dict):
@@ -122,7 +123,12 @@ def _decoder(kind: str, family: Family, f: Fields, name: str) -> Model:
     traits = dict(family.traits)
     traits |= _flags(kind, f, traits)
     kinds = layer_kinds(kind, f, layers)
-    window = f.integer("sliding_window", "window_size") if kind != "qwen" else None
+    if MAMBA in kinds:
+        raise BadFile(
+            f"{f.where} has Mamba layers, whose shapes are not read here",
+            next="take a transformer, or a GGUF file of it",
+        )
+    window = f.integer("sliding_window", "window_size", "attention_chunk_size") if kind != "qwen" else None
     return Model(
         **traits,
         name=name,
@@ -141,7 +147,7 @@ def _decoder(kind: str, family: Family, f: Fields, name: str) -> Model:
         layer_kinds=kinds,
         experts=mixture,
         latent=mla,
-        recurrent=recurrent(f) if kind == "qwen3_next" else None,
+        recurrent=recurrent(f) if LINEAR in kinds else None,
         dtype=_DTYPES.get(str(f.get("torch_dtype", "dtype")), "bf16"),
     )  # fmt: skip
 
@@ -181,6 +187,8 @@ def _ffn(kind: str, f: Fields, hidden: int) -> int:
         "RefinedWebModel",
     ):
         return f.integer("n_inner", "ffn_hidden_size", "intermediate_size") or 4 * hidden
+    if kind == "llama4_text":  # intermediate_size is that of an expert
+        return f.need("intermediate_size_mlp", "intermediate_size")
     return f.need("intermediate_size", "ffn_dim", "ffn_hidden_size", "n_inner", "hidden_dim", "moe_intermediate_size")
 
 

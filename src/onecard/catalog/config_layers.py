@@ -15,7 +15,7 @@ _LAYER_TYPES = {
 }
 _ALL_SLIDING = ("mistral", "ministral", "mixtral", "phi3", "phimoe", "starcoder2")
 """Types whose every layer looks through `sliding_window` where it is a number (null switches it off)."""
-_EXPERTS_IN_EVERY_LAYER_WITH_FFN_WIDTH = ("mixtral", "phimoe", "gpt_oss", "granitemoe", "olmoe")
+_EXPERT_WIDTH_IS_FFN = ("mixtral", "phimoe", "gpt_oss", "granitemoe", "olmoe", "llama4_text")
 
 
 def layer_kinds(kind: str, f: Fields, layers: int) -> tuple[str, ...]:
@@ -26,7 +26,7 @@ def layer_kinds(kind: str, f: Fields, layers: int) -> tuple[str, ...]:
     slides from `max_window_layers` on where `use_sliding_window`.
     """
     listed = f.get("layer_types", "attention_layers")
-    window = f.integer("sliding_window", "window_size") if kind != "qwen" else None
+    window = f.integer("sliding_window", "window_size", "attention_chunk_size") if kind != "qwen" else None
     if isinstance(listed, list) and len(listed) == layers:
         kinds = tuple(_LAYER_TYPES.get(str(entry), FULL) for entry in listed)
         if window is None:
@@ -36,6 +36,9 @@ def layer_kinds(kind: str, f: Fields, layers: int) -> tuple[str, ...]:
         kinds = tuple(FULL if (i + 1) % every == 0 else LINEAR for i in range(layers))
     elif window is None:
         kinds = ()
+    elif kind == "llama4_text":
+        # Chunks of 8,192 tokens, and every fourth layer without positions over everything (modeling_llama4.py)
+        kinds = tuple(FULL if (i + 1) % 4 == 0 else SLIDING for i in range(layers))
     elif kind in ("gemma2", "gpt_oss"):
         kinds = tuple(SLIDING if i % 2 == 0 else FULL for i in range(layers))
     elif kind in ("gemma3_text", "cohere2", "olmo3", "exaone4"):
@@ -56,7 +59,7 @@ def experts(kind: str, f: Fields) -> Experts | None:
     count = f.integer("num_local_experts", "num_experts", "n_routed_experts", "moe_num_experts")
     if not count or count < 2:
         return None
-    if kind in _EXPERTS_IN_EVERY_LAYER_WITH_FFN_WIDTH:
+    if kind in _EXPERT_WIDTH_IS_FFN:
         width = f.need("intermediate_size")
     else:
         width = f.need("moe_intermediate_size", "expert_ffn_hidden_size", "intermediate_size")
@@ -64,6 +67,8 @@ def experts(kind: str, f: Fields) -> Experts | None:
     shared_ffn = f.integer("shared_expert_intermediate_size") or 0
     if shared_ffn:  # Qwen: one shared expert behind a gate of its own
         shared = 1
+    if kind == "llama4_text":  # one shared expert of the same width in every mixture
+        shared, shared_ffn = 1, width
     return Experts(
         count=count,
         used=f.need("num_experts_per_tok", "num_experts_per_token", "moe_topk", "moe_k"),
@@ -71,7 +76,8 @@ def experts(kind: str, f: Fields) -> Experts | None:
         shared=shared,
         shared_ffn=shared_ffn or shared * width,
         dense_layers=f.integer("first_k_dense_replace", "moe_layer_start_index") or 0,
-        every=f.integer("decoder_sparse_step", "moe_layer_freq", "moe_layer_interval") or 1,
+        every=f.integer("decoder_sparse_step", "moe_layer_freq", "moe_layer_interval", "interleave_moe_layer_step")
+        or 1,
     )
 
 

@@ -62,8 +62,8 @@ FAMILIES: dict[str, Family] = {
     "qwen3_vl_text": Family("qwen3vl", {"qk_norm": "head"}),
     "qwen3_vl_moe_text": Family("qwen3vlmoe", {"qk_norm": "head"}),
     # Gemma: the embedding is always the head
-    "gemma": Family("gemma", {"tied": True}),
-    "gemma2": Family("gemma2", _GEMMA),
+    "gemma": Family("gemma", {"tied": True}, {"head_dim": 256}),
+    "gemma2": Family("gemma2", _GEMMA, {"head_dim": 256}),
     "gemma3_text": Family(
         "gemma3",
         {**_GEMMA, "qk_norm": "head"},
@@ -87,6 +87,7 @@ FAMILIES: dict[str, Family] = {
     "deepseek_v2": Family("deepseek2"),
     "deepseek_v3": Family("deepseek2"),
     # mixtures of experts of other makers
+    "llama4_text": Family("llama4"),
     "gpt_oss": Family("gpt-oss", {"sinks": True, **_BIASES}),
     "olmoe": Family("olmoe", {"qk_norm": "full"}),
     "glm4_moe": Family("glm4moe", {"qkv_bias": True}),
@@ -130,6 +131,7 @@ FAMILIES: dict[str, Family] = {
 
 WRAPPERS: dict[str, str] = {
     "gemma3": "gemma3_text",
+    "llama4": "llama4_text",
     "mistral3": "mistral",
     "llava": "llama",
     "llava_next": "llama",
@@ -143,6 +145,15 @@ WRAPPERS: dict[str, str] = {
 }
 """Types that wrap a language model in `text_config` (older Qwen-VL files keep its fields at the top); the model_type that
 the inner part has where it does not say so itself."""
+
+WRAPPED_DEFAULTS: Traits = {
+    "hidden_size": 4096,
+    "intermediate_size": 11008,
+    "num_hidden_layers": 32,
+    "num_attention_heads": 32,
+    "vocab_size": 32000,
+}
+"""Widths that LLaVA's files leave out of `text_config`: the defaults of LlamaConfig and MistralConfig, which are a 7B's."""
 
 REFUSED: dict[str, str] = {
     "t5": "an encoder-decoder",
@@ -164,6 +175,8 @@ REFUSED: dict[str, str] = {
     "falcon_h1": "a Mamba hybrid",
     "nemotron_h": "a Mamba hybrid",
     "granitemoehybrid": "a Mamba hybrid",
+    "lfm2": "a hybrid of convolutions and attention",
+    "gemma3n": "a network with embeddings for every layer and alternating updates",
     "vit": "an image encoder",
     "clip": "an image and text encoder",
     "siglip": "an image and text encoder",
