@@ -10,6 +10,8 @@ from onecard.machine.builds import (
     decode_cuda,
     driver_runs,
     install_torch,
+    installed_driver_runs,
+    minimum_driver,
     parts,
 )
 
@@ -95,3 +97,25 @@ def test_each_build_has_a_source_and_a_date():
 )
 def test_leading_numbers_of_a_version(version, numbers):
     assert parts(version) == numbers
+
+
+@pytest.mark.parametrize(
+    ("driver", "number", "cuda", "system", "runs"),
+    [
+        ("525.60.13", None, "12.8", "linux", True),
+        ("525.60.11", None, "12.8", "linux", False),
+        ("527.41", None, "12.1", "windows", True),
+        ("527.27", None, "12.1", "windows", False),
+        ("575.57.08", None, "13.0", "linux", False),
+        ("580.65.06", None, "13.0", "linux", True),
+        ("575.57.08", 13000, "13.0", "linux", True),  # forward compatibility libraries: what the driver tells wins
+        (None, None, "13.0", "linux", None),
+        ("999", None, "99.0", "linux", None),
+    ],
+)
+def test_minimum_drivers_where_only_the_version_is_known(driver, number, cuda, system, runs):
+    assert installed_driver_runs(driver, number, cuda, system) is runs
+
+
+def test_published_minimums():
+    assert minimum_driver("12.4", "linux") == "525.60.13" and minimum_driver("11.8", "windows") == "452.39"

@@ -113,3 +113,58 @@ def test_the_guess_grows_with_the_unit_and_says_how_it_came_about():
     slow, fast = arithmetic.guess(old), arithmetic.guess(new)
     assert fast.flops["fp32"] == 4 * slow.flops["fp32"] and "int8" in fast.flops and "int8" not in slow.flops
     assert "3.0 GHz" in fast.how and "avx512f" in fast.how
+
+
+def test_an_amd_card_from_sysfs_and_integrated_graphics_not(monkeypatch, tmp_path):
+    from onecard.machine import sysfs
+
+    def adapter(**changes):
+        return sysfs.Adapter(**{
+            "vendor": sysfs.AMD, "device": "0x744c", "folder": tmp_path, "driver": "amdgpu", "name": "AMD Radeon RX 7900 XTX",
+            "memory_total": 24560 << 20, "memory_used": 560 << 20, "link_width": 16, "link_width_max": 16, "link_speed": "",
+            "link_speed_max": "", "target": "gfx1100", **changes})  # fmt: skip
+
+    found = [
+        adapter(),
+        adapter(name="AMD Radeon Graphics", memory_total=512 << 20),
+        adapter(vendor=sysfs.INTEL, name=None),
+    ]
+    monkeypatch.setattr(sysfs, "adapters", lambda: found)
+    card, cpu = machine.probe()
+    assert card.kind == "rocm" and card.memory_free == 24000 << 20 and card.host_total == cpu.memory_total
+    assert cpu.kind == "cpu"
+
+
+def test_windows_and_apple_cards(monkeypatch):
+    from onecard.machine import apple, windows
+
+    found = [
+        windows.Adapter("Intel(R) Arc(TM) A770 Graphics", 16 << 30, "32.0"),
+        windows.Adapter("Microsoft Basic Display", None, None),
+    ]
+    monkeypatch.setattr(windows, "adapters", lambda: found)
+    monkeypatch.setattr(apple, "chip", lambda: apple.Chip("Apple M2 Pro", 19, 32 << 30, 21 << 30))
+    chip, arc, cpu = machine.probe()
+    assert (
+        chip.kind == "metal"
+        and chip.unified
+        and chip.usable == 21 << 30
+        and chip.name.startswith("Apple M2 Pro 19-core")
+    )
+    assert arc.kind == "xpu" and arc.memory_total == 16 << 30 and cpu.kind == "cpu"
+
+
+def test_a_reader_that_hangs_is_left_out(monkeypatch):
+    import threading
+
+    from onecard.machine import sysfs
+
+    monkeypatch.setattr(sysfs, "adapters", threading.Event().wait)
+    monkeypatch.setattr(devices, "within", lambda seconds, function, otherwise: _short(function, otherwise))
+    assert [d.kind for d in machine.probe()] == ["cpu"]
+
+
+def _short(function, otherwise):
+    from onecard.machine.patience import within
+
+    return within(0.1, function, otherwise)

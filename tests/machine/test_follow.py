@@ -64,6 +64,12 @@ def test_lines_that_make_no_sense_are_skipped(tmp_path):
     assert Follower(tmp_path / "none" / "journal.jsonl").look().id == "none"
 
 
+def test_the_three_counts_of_memory_are_kept_apart(tmp_path):
+    ends = [{"event": "phase_end", "peak": {"allocated": a, "reserved": 2 * a, "driver": 3 * a}} for a in (2e9, 1e9)]
+    state = Follower(write(tmp_path / "abc", BEGIN, *ends)).look()
+    assert state.peaks == {"allocated": 2e9, "reserved": 4e9, "driver": 6e9} and state.peak == 6e9
+
+
 def test_on_the_cpu_libraries_do_not_count_as_the_runs_own_memory(tmp_path):
     begin = {**BEGIN, "plan": {**PLAN, "device": {"name": "cpu", "kind": "cpu"}}}
     journal = write(

@@ -79,3 +79,9 @@ def test_sparklines():
     assert sparkline([0, 50, 100], 3, high=100) == "▁▅█"
     assert sparkline([None, 1.0], 3) == " ·█"
     assert sparkline([], 3) == "   " and sparkline([0, 0], 2) == "▁▁"
+
+
+def test_three_counts_of_memory_are_explained():
+    run = Attached(id="x", peaks={"allocated": 1e9, "reserved": 2e9, "driver": 3e9, "rss": 4e9})
+    told = screen(Moment(time=1.0, readings=(), run=run))
+    assert told.index("tensors") < told.index("torch") < told.index("driver") and "rss" not in told

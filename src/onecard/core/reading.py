@@ -64,6 +64,8 @@ class Attached(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     """low, likely, high of the device memory that the plan promised"""
     peak: float | None = None
     """most that was seen so far of the run's own memory; None: not observed"""
+    peaks: dict[str, float] = {}
+    """the same memory as others count it: allocated (by tensors), reserved (by torch), driver (with context), rss"""
     planned_rates: dict[str, tuple[float, float, float]] = {}
     measured: dict[str, float] = {}
     outcome: str = ""

@@ -101,6 +101,20 @@ def driver_runs(driver_cuda: int, cuda: str) -> bool:
     return driver_cuda // 1000 >= parts(cuda)[0]
 
 
+def minimum_driver(cuda: str, system: str) -> str | None:
+    """Lowest driver version for builds of a CUDA version ("12.8"), on Linux (and WSL2's Windows driver: the other column)."""
+    found = DRIVERS.get(parts(cuda)[0])
+    return None if found is None else found[1] if system == "windows" else found[0]
+
+
+def installed_driver_runs(driver: str | None, driver_cuda: int | None, cuda: str, system: str) -> bool | None:
+    """By the driver's own CUDA version where it tells, else by its version number; None where neither is known."""
+    if driver_cuda:
+        return driver_runs(driver_cuda, cuda)
+    lowest = minimum_driver(cuda, system)
+    return parts(driver) >= parts(lowest) if driver and lowest else None
+
+
 def card_runs(capability: str, architectures: tuple[str, ...]) -> bool:
     """Whether binary kernels of these architectures ("8.6", "sm_86" or "compute_120" for PTX) run on a card.
 

@@ -68,6 +68,7 @@ class Follower:
             changes |= {"phase": str(event.get("name", "")), "done": None, "of": None}
         elif kind == "phase_end":
             changes["peak"] = _most(state.peak, self._own(_own_peak(event.get("peak"), self.kind)))
+            changes["peaks"] = _larger(state.peaks, event.get("peak"))
         elif kind == "progress":
             shown = event.get("shown")
             changes |= {
@@ -136,6 +137,12 @@ def _range(value: object) -> tuple[float, float, float] | None:
 
 def _most(known: float | None, seen: float | None) -> float | None:
     return seen if known is None else known if seen is None else max(known, seen)
+
+
+def _larger(known: dict[str, float], seen: object) -> dict[str, float]:
+    """Each count's largest value so far."""
+    found = {str(k): n for k, v in seen.items() if (n := _number(v)) is not None} if isinstance(seen, dict) else {}
+    return {name: max(known.get(name, 0.0), found.get(name, 0.0)) for name in {**known, **found}}
 
 
 def _own_peak(peak: object, kind: str) -> float | None:

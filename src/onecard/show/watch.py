@@ -17,6 +17,12 @@ from onecard.show.text import bar, rate_unit
 LENGTH = 240
 """moments that are kept for the history"""
 SPARK = 30
+COUNTS = {
+    "allocated": "held by tensors",
+    "reserved": "kept by torch for reuse",
+    "driver": "counted by the driver, context included",
+}
+"""three counts of one memory, which people take for contradictions"""
 NORMAL = ("idle",)
 """reasons for low clocks that are no trouble"""
 
@@ -154,6 +160,10 @@ def run_panel(run: Attached) -> Panel:
         promised = f"planned {show_rate(likely, unit)} ({show_rate(low, '').strip()} to {show_rate(high, '').strip()})"
         table.add_row(phase, promised, seen, _rate_verdict(measured, promised_rate))
     body: list[RenderableType] = [_progress(run), table]
+    counted = {k: v for k, v in run.peaks.items() if k in COUNTS}
+    if len(counted) > 1:
+        words = " · ".join(f"{COUNTS[k]} {show_size(counted[k])}" for k in COUNTS if k in counted)
+        body.append(Text(f"peaks: {words}", style="dim"))
     others = {k: v for k, v in run.measured.items() if k not in run.planned_rates and not k.startswith("memory.")}
     if others:
         body.append(

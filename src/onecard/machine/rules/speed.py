@@ -260,7 +260,7 @@ RULES = (
         id="no-avx2", title="The processor has no AVX2", severity=WARNING, check=no_avx2, evidence="instruction sets: {sets}",
         cause="llama.cpp and PyTorch fall back to code several times slower; in a virtual machine the CPU type may hide it.",
         next={"any": "in a virtual machine: give it the host's CPU type"}, looks_at="/proc/cpuinfo",
-        source="https://github.com/ggml-org/llama.cpp/discussions/2182", date="2026-09-01",
+        source="https://github.com/ggml-org/llama.cpp#description", date="2026-09-01",
     ),
     Rule(
         id="governor-powersave", title="The processor is held at its lowest clock", severity=WARNING, check=governor,

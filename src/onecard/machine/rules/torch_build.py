@@ -1,7 +1,16 @@
 """PyTorch's own build: does it have CUDA, does the driver run it, does it hold kernels for the card."""
 
 from onecard.core.finding import ERROR, NOTE, WARNING
-from onecard.machine.builds import PYTHONS, best_build, build_of, card_runs, decode_cuda, driver_runs, parts
+from onecard.machine.builds import (
+    PYTHONS,
+    best_build,
+    build_of,
+    card_runs,
+    decode_cuda,
+    installed_driver_runs,
+    minimum_driver,
+    parts,
+)
 from onecard.machine.facts import Facts
 from onecard.machine.rule import Rule, Values
 
@@ -29,9 +38,15 @@ def no_torch(f: Facts) -> Values | None:
 
 
 def driver_too_old(f: Facts) -> Values | None:
-    if not f.torch or not f.torch.cuda or not f.driver_cuda or driver_runs(f.driver_cuda, f.torch.cuda):
+    if not f.torch or not f.torch.cuda:
         return None
-    return {"number": f.driver_cuda, "decoded": decode_cuda(f.driver_cuda), "major": parts(f.torch.cuda)[0]}
+    windows = f.system == "windows" or f.wsl
+    if installed_driver_runs(f.driver, f.driver_cuda, f.torch.cuda, "windows" if windows else "linux") is not False:
+        return None
+    told = (
+        f" supports CUDA up to {decode_cuda(f.driver_cuda)} (torch calls that {f.driver_cuda})" if f.driver_cuda else ""
+    )
+    return {"told": told, "lowest": minimum_driver(f.torch.cuda, "windows" if windows else "linux") or "a newer one"}
 
 
 def _architectures(f: Facts) -> tuple[str, ...]:
@@ -135,12 +150,12 @@ RULES = (
     ),
     Rule(
         id="driver-too-old", title="The driver is too old for this PyTorch", severity=ERROR, check=driver_too_old,
-        evidence="driver {driver} supports CUDA up to {decoded} (torch calls that {number}); torch {torch} needs CUDA {torch_cuda}",
+        evidence="driver {driver}{told}; torch {torch} needs CUDA {torch_cuda}, from driver {lowest} on",
         cause="A driver runs builds of its own CUDA major version and of older ones, never of a newer one.",
         next={
-            "any": "update the driver (CUDA {major}.x), or: {install_torch}",
-            "container": "update the driver on the host (CUDA {major}.x), or: {install_torch}",
-            "wsl": "update the driver in Windows (CUDA {major}.x), never inside WSL2; or: {install_torch}",
+            "any": "update the driver to {lowest} or later, or: {install_torch}",
+            "container": "update the driver on the host to {lowest} or later, or: {install_torch}",
+            "wsl": "update the driver in Windows to {lowest} or later, never inside WSL2; or: {install_torch}",
         },
         looks_at="NVML's CUDA version, torch/version.py",
         source="https://docs.nvidia.com/deploy/cuda-compatibility/minor-version-compatibility.html", date="2025-12-04",
