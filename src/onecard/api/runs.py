@@ -40,6 +40,7 @@ def prove(
     *,
     budget: str | int | None = None,
     force: bool = False,
+    threads: int | None = None,
     on_event: OnEvent | None = None,
     stop: threading.Event | None = None,
     **settings: Any,
@@ -47,11 +48,11 @@ def prove(
     """A few steps with synthetic weights of exactly the planned shapes: predicted against measured, as a Record.
 
     prove("chat", model="llama-3.2-1b") or prove(plan). A Plan for another card is proven on this machine with the same
-    settings, as a Plan of its own.
+    settings, as a Plan of its own. threads: of the processor, instead of all its cores.
     """
     know_this_machine()
     plan, requested = _planned(what, budget, settings)
-    return _carry_out("prove", plan, requested, force=force, on_event=on_event, stop=stop)
+    return _carry_out("prove", plan, requested, force=force, threads=threads, on_event=on_event, stop=stop)
 
 
 def know_this_machine() -> None:
@@ -69,6 +70,7 @@ def run(
     *,
     budget: str | int | None = None,
     force: bool = False,
+    threads: int | None = None,
     options: dict[str, Any] | None = None,
     seconds: float | None = None,
     on_event: OnEvent | None = None,
@@ -78,7 +80,15 @@ def run(
     """Do the work. `options` are how this one run is asked for: {"prompt": "..."}, {"serve": True}."""
     plan, requested = _planned(what, budget, settings)
     return _carry_out(
-        "run", plan, requested, force=force, options=options or {}, seconds=seconds, on_event=on_event, stop=stop
+        "run",
+        plan,
+        requested,
+        force=force,
+        threads=threads,
+        options=options or {},
+        seconds=seconds,
+        on_event=on_event,
+        stop=stop,
     )
 
 
@@ -139,6 +149,7 @@ def _carry_out(
     requested: dict[str, Any],
     *,
     force: bool,
+    threads: int | None = None,
     options: dict[str, Any] | None = None,
     folder: Path | None = None,
     on_event: OnEvent | None = None,
@@ -169,7 +180,7 @@ def _carry_out(
         device=DEVICES[card.kind],
         budget=plan.budget,
         reserve=card.memory_reserved,
-        threads=processor().cores,
+        threads=threads or processor().cores,
         started=started,
         options=options or {},
     )

@@ -6,10 +6,13 @@ import click
 
 from onecard.cli.options import BUDGET, JSON, echo_json, workload_group
 
+THREADS = click.Option(["--threads"], type=click.IntRange(min=1), help="of the processor  [default: all its cores]")
 FORCE = click.Option(["--force"], is_flag=True, help="run it also where the plan says that it does not fit")
 
 
-def _prove(workload: str, settings: dict[str, Any], budget: str | None, force: bool, as_json: bool) -> int:
+def _prove(
+    workload: str, settings: dict[str, Any], budget: str | None, force: bool, threads: int | None, as_json: bool
+) -> int:
     from onecard.api import opinions, prove
     from onecard.cli.live import Live
     from onecard.cli.outcomes import exit_code
@@ -23,7 +26,7 @@ def _prove(workload: str, settings: dict[str, Any], budget: str | None, force: b
             if event["event"] == "result":
                 codes.append(event.get("exit_code", 0))
 
-        record = prove(workload, budget=budget, force=force, on_event=on_event, **settings)
+        record = prove(workload, budget=budget, force=force, threads=threads, on_event=on_event, **settings)
     if as_json:
         echo_json(record)
     else:
@@ -41,6 +44,7 @@ command = workload_group(
     _prove,
     BUDGET,
     FORCE,
+    THREADS,
     JSON,
     help="Run a plan for a few steps with synthetic weights (no download) and compare prediction and measurement.",
 )

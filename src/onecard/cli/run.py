@@ -11,8 +11,12 @@ PARAMETERS = (
     click.Option(["--system"], help="chat: what the model is told before everything"),
     click.Option(["--tokens"], type=click.IntRange(min=1), help="chat: most tokens of one answer"),
     click.Option(["--serve"], is_flag=True, help="chat: an OpenAI-compatible server on 127.0.0.1 until Ctrl-C"),
+    click.Option(
+        ["--weights"], help="chat: the GGUF file, or a hub repository with GGUF files, of a model named by its name"
+    ),
     click.Option(["--port"], type=click.IntRange(1, 65535), help="port of the server  [default: 8137]"),
     click.Option(["--limit"], help="stop and save after this time, like 30m"),
+    click.Option(["--threads"], type=click.IntRange(min=1), help="of the processor  [default: all its cores]"),
     click.Option(["--force"], is_flag=True, help="run it also where the plan says that it does not fit"),
 )
 
@@ -23,6 +27,7 @@ def _run(
     budget: str | None,
     limit: str | None,
     force: bool,
+    threads: int | None,
     as_json: bool,
     **options: Any,
 ) -> int:
@@ -39,6 +44,7 @@ def _run(
             workload,
             budget=budget,
             force=force,
+            threads=threads,
             options=asked,
             seconds=parse_duration(limit) if limit else None,
             on_event=talk,

@@ -4,6 +4,7 @@ Settings are the chat workload's; `session` is the run's. Nothing here knows an 
 """
 
 import random
+import socket
 import statistics
 import time
 from collections.abc import Sequence
@@ -13,14 +14,27 @@ from typing import Any
 
 from onecard.core.errors import BadFile, BadSetting
 from onecard.core.model import Model
-from onecard.core.require import require
 from onecard.core.session import Session
 from onecard.core.units import show_size
-from onecard.engines.llama_cpp import Llama, Options, Timing, load
+from onecard.engines.hub_gguf import gguf_from_hub, is_hub_id
+from onecard.engines.llama_cpp import Llama, Options, Timing, llama_library, load
 from onecard.engines.llama_log import by_part
 from onecard.engines.repeats import repeated, spread
 from onecard.engines.synthetic_gguf import synthetic_gguf
 from onecard.parts.mixes import gguf_types
+
+PORT = 8137
+"""of the server where none is given: away from 8080 (llama-server), 11434 (Ollama), 1234 (LM Studio) and 7860 (Gradio)"""
+
+
+def free_port(wanted: int) -> int:
+    """The wanted port if nobody listens there, else 0: the system picks one."""
+    with socket.socket() as trial:
+        try:
+            trial.bind(("127.0.0.1", wanted))
+        except OSError:
+            return 0
+    return wanted
 
 
 def options_of(settings: Any, session: Session) -> Options:
@@ -38,7 +52,7 @@ def options_of(settings: Any, session: Session) -> Options:
         mmap=settings.mmap,
         swa_full=settings.swa_full,
         threads=session.threads,
-        port=int(session.options.get("port") or 0),
+        port=int(session.options.get("port") or (free_port(PORT) if session.options.get("serve") else 0)),
         alias=Path(settings.model).name,
     )
 
@@ -110,13 +124,13 @@ def gguf_path(name: str) -> Path:
         raise BadFile(
             f'"{name}" is no file, and a chat on llama.cpp needs the weights',
             why="a name is enough to plan and to prove, which download nothing",
-            next="give --model path/to/model.gguf",
+            next="give --weights path/to/model.gguf, or --weights owner/name of a hub repository with GGUF files",
         )
     return path
 
 
 def _loaded(path: Path, options: Options, session: Session) -> Llama:
-    library = require("xllamacpp", "to run GGUF models", "gguf")
+    library = llama_library()
     session.baseline()
     with session.phase("load"):
         llama = load(path, options, session.folder / "log.txt")
@@ -138,7 +152,12 @@ def _loaded(path: Path, options: Options, session: Session) -> Llama:
 
 def run(settings: Any, session: Session) -> dict[str, Any]:
     """Chat: one answer to options["prompt"], a server with options["serve"], else turn by turn until told to stop."""
-    path = gguf_path(settings.model)
+    source = str(session.options.get("weights") or settings.model)
+    if is_hub_id(source):
+        session.emit("log", text=f"fetching {source} from the hub")
+        path = gguf_from_hub(source, settings.quant or "q4_k_m")
+    else:
+        path = gguf_path(source)
     options = options_of(settings, session)
     llama = _loaded(path, options, session)
     if session.options.get("serve"):
