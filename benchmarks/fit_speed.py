@@ -55,6 +55,13 @@ _EAGER = (
     ("host", 5e-6, 60e-6), ("copy", 0.1, 1.0), ("expand", 0.1, 1.0), ("cache", 0.1, 1.0), ("flight_quantized", 0.1, 4.0),
 )  # fmt: skip
 
+_AWQ = (
+    ("quantized_compute", 0.02, 1.0),
+    ("eager_cache", 0.1, 1.0),
+    ("step_prefill", 0.0, 0.1),
+    ("flight_quantized", 0.3, 4.0),
+)
+
 FAMILIES: dict[str, Family] = {
     "llama.cpp-cuda-decode": Family(
         generations=("llama.cpp-2024", "llama.cpp-2023"),
@@ -105,9 +112,10 @@ FAMILIES: dict[str, Family] = {
         ),
     ),
     "transformers": Family(
-        generations=("transformers-4.37", "transformers-4.38", "transformers-4.46"),
+        generations=("transformers-4.30", "transformers-4.37", "transformers-4.38", "transformers-4.46"),
         by="model",
         constants=(
+            *_software("transformers-4.30", ("host", 5e-6, 60e-6)),
             *_software("transformers-4.37", *_EAGER, ("eager_cache", 0.05, 1.0)),
             *_software("transformers-4.38", *_EAGER),
             *_software("transformers-4.46", *_EAGER),
@@ -121,6 +129,33 @@ FAMILIES: dict[str, Family] = {
             *_software("vllm-0.4", *_SERVER),
             *_software("vllm-0.4-eager", ("host", 5e-6, 60e-6), ("cache", 0.05, 1.0), ("flight_quantized", 0.5, 4.0)),
         ),
+    ),
+    "exllama": Family(
+        generations=("exllama-0", "exllama", "exllamav2"),
+        constants=(
+            *_software("exllama-0", LATENCY, ("quantized_compute", 0.1, 1.0), ("eager_cache", 0.1, 1.0)),
+            *_software("exllama", LATENCY, ("compute", 0.5, 1.6), ("eager_cache", 0.1, 1.0)),
+            *_software("exllamav2", LATENCY, ("flight_quantized", 0.3, 4.0)),
+        ),
+    ),
+    "autoawq": Family(
+        generations=("autoawq", "autoawq-gemv"),
+        by="model",
+        constants=(
+            *_software("autoawq", LATENCY, *_AWQ),
+            *_software("autoawq-gemv", LATENCY, *_AWQ, ("row", 0.0, 1.0)),
+        ),
+    ),
+    "litgpt": Family(generations=("litgpt",), by="model", constants=_software("litgpt", ("host", 5e-6, 60e-6))),
+    "gptq-for-llama": Family(
+        generations=("gptq-for-llama",),
+        by="model",
+        constants=_software("gptq-for-llama", ("host", 5e-6, 60e-6), ("quantized_compute", 0.05, 1.0)),
+    ),
+    "compiled": Family(
+        generations=("gpt-fast", "mlc"),
+        by="model",
+        constants=(*_software("gpt-fast", LATENCY, ("stream", 0.5, 1.1)), *_software("mlc", LATENCY)),
     ),
 }
 
