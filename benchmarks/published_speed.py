@@ -27,6 +27,10 @@ BUILD_OF_YEAR = {"2022": "b1", "2023": "b1600", "2024": "b2800", "2025": "b5000"
 """a build of llama.cpp of that year's middle, where a row names none"""
 
 
+BUILD_OF_COMMIT = {"8e672ef": "b1550"}
+"""where a row names a commit only: the build that llama-bench printed with it (llama.cpp discussion 4167)"""
+
+
 class Case(msgspec.Struct, frozen=True, kw_only=True):
     """One row as settings of chat."""
 
@@ -74,7 +78,8 @@ def case(row: Row) -> Case:
 def _llama_cpp(row: Row, rate: str) -> Case:
     context, notes = row["context_or_resolution"], row["notes"]
     build = re.search(r"\((\d{3,5})\)|build (\d{3,5})\b|\bb(\d{4,5})\b", row["software"])
-    version = f"b{next(g for g in build.groups() if g)}" if build else BUILD_OF_YEAR.get(row["year"], "")
+    commit = next((b for c, b in BUILD_OF_COMMIT.items() if c in row["software"]), BUILD_OF_YEAR.get(row["year"], ""))
+    version = f"b{next(g for g in build.groups() if g)}" if build else commit
     quant = row["precision"].lower()
     one = Case(engine="llama.cpp", version=version, quant="q4_0" if quant == "int4" else quant, rate=rate)
     if found := re.fullmatch(r"pp ?(\d+) ?/ ?tg ?(\d+)", context):
@@ -199,7 +204,7 @@ def several(device: Device, count: int, engine: str) -> Device:
 
 def speed(row: Row) -> Mapped:
     """One row of llm_inference in speed.csv."""
-    if row["unit"] != "tok/s":
+    if row["unit"] not in ("tok/s", "tokens/s", "t/s"):
         raise Unmapped(f"unit {row['unit']}")
     one = case(row)
     device = several(device_of(row), int(row["n_gpu"] or 1), one.engine)

@@ -253,9 +253,7 @@ def time_phase(phase: Phase, device: Device, runtime: str, factors: Factors | No
     for operation in phase.operations:
         software = kernels.software(operation.kernel, device.kind)
         timed.append(time_operation(operation, device, silicon, software))
-        gaps += (
-            operation.launches * software.latency * (silicon.gap if operation.kernel.startswith("llama.cpp") else 1.0)
-        )
+        gaps += operation.launches * kernels.gap(device, silicon, operation.kernel, software.latency)
         host += operation.launches * software.host
         step = max(step, software.step_prefill if phase.name == "prefill" else software.step)
         spread = max(spread, software.spread_prefill if phase.name == "prefill" else software.spread)
