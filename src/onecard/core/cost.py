@@ -27,6 +27,8 @@ class Part(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     bytes: Range
     place: str = "device"
     """device or host"""
+    only: str = ""
+    """card: held only where the device has a memory of its own; cpu: only where the processor is the device; "": always"""
     basis: str = "counted"
     equation: str = ""
     """the formula with the user's own values, for `plan --explain`"""
@@ -81,7 +83,7 @@ class Phase(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
 
     def memory(self, place: str = "device") -> Range:
         """Bytes held in one place during this phase."""
-        return total(p.bytes for p in self.parts if p.place == place)
+        return total(p.bytes for p in self.parts if p.place == place and p.only != "cpu")
 
 
 class Events(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):

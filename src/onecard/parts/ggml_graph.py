@@ -100,10 +100,10 @@ class Graph:
         if self.overwrites[node]:
             for source in self.sources[node]:
                 # Never through a view: a view is not "allocated", so ggml_gallocr_is_own says no.
-                if self.origin[source] == -1 and size[source] == size[node] and children[source] == 1:
-                    if not views[source] and address[source] >= 0:
-                        found, address[source] = address[source], -1
-                        return found
+                alone = self.origin[source] == -1 and children[source] == 1 and not views[source]
+                if alone and size[source] == size[node] and address[source] >= 0:
+                    found, address[source] = address[source], -1
+                    return found
         return heap.take(size[node])
 
 

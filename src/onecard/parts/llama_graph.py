@@ -226,10 +226,7 @@ class _Build:
         model, graph, latent = self.model, self.graph, self.model.latent
         assert latent is not None
         heads, rank = model.heads, latent.kv_rank
-        if latent.q_rank:
-            x_q = self._normed(graph.node(self._wide(latent.q_rank), x))
-        else:
-            x_q = x
+        x_q = self._normed(graph.node(self._wide(latent.q_rank), x)) if latent.q_rank else x
         q = graph.node(self._wide(heads * (latent.nope_dim + latent.rope_dim)), x_q)
         compressed = graph.node(self._wide(rank + latent.rope_dim), x)
         turned = graph.node(self._wide(heads * latent.rope_dim), graph.view(q), self.positions)
@@ -245,13 +242,15 @@ class _Build:
 
     def _recurrent(self, x: int) -> int:
         """Gated delta net: q, k, v with the convolution's past, then the chunked recurrence with its state."""
-        model, graph, state = self.model, self.graph, self.model.recurrent
+        graph, state = self.graph, self.model.recurrent
         assert state is not None
         keys, values = state.key_heads * state.key_dim, state.value_heads * state.value_dim
         both = graph.node(self._wide(2 * keys + values), x)
         gate = graph.node(self._wide(values), x)
         rest = graph.node(self._wide(2 * state.value_heads), x)
-        convolved = graph.node(self._wide(2 * keys + values), graph.node(self._wide(2 * keys + values), graph.view(both)))
+        convolved = graph.node(
+            self._wide(2 * keys + values), graph.node(self._wide(2 * keys + values), graph.view(both))
+        )
         active = graph.inplace(self._wide(2 * keys + values), convolved)
         parts = [graph.node(self._wide(values), graph.view(active)) for _ in range(3)]
         matrix = state.value_heads * state.value_dim * state.key_dim * self.batch.sequences * F32
@@ -260,7 +259,7 @@ class _Build:
         return graph.node(self._wide(), graph.inplace(self._wide(values), normed, gate))
 
     def _ffn(self, x: int, layer: int) -> int:
-        model, graph = self.model, self.graph
+        model = self.model
         if is_moe_layer(model, layer):
             return self._experts(x)
         return self._dense(x, model.ffn)

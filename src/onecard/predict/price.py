@@ -11,6 +11,7 @@ from onecard.core.device import Device
 from onecard.core.estimate import Estimate, Memory, PhaseTime, Term
 from onecard.core.ranges import Range, total
 from onecard.predict.factors import Factors
+from onecard.predict.memory import memory as counted_memory
 from onecard.predict.peak import traced_memory
 from onecard.predict.time import PhaseSeconds, time_phase
 
@@ -43,7 +44,7 @@ def price(
             name = f"{phase.name}_{phase.unit}_per_s"
             rates[name] = priced.seconds.rate(phase.units)
             bases[name] = "calibrated" if priced.records else cost.basis
-    memory = traced_memory(cost, device, budget) if cost.events is not None else _memory(cost, device, budget)
+    memory = traced_memory(cost, device, budget) if cost.events is not None else counted_memory(cost, device, budget)
     return Estimate(
         memory=memory,
         time=time,
@@ -63,24 +64,3 @@ def _terms(cost: Cost, device: Device, memory: Memory, phases: dict[str, PhaseSe
     from onecard.predict.explain import explain  # only who asks pays for it
 
     return explain(cost, device, memory, phases)
-
-
-def _memory(cost: Cost, device: Device, budget: int | None) -> Memory:
-    largest = max(cost.phases, key=lambda p: p.memory().high)
-    parts: dict[str, Range] = {}
-    host: dict[str, Range] = {}
-    bases: dict[str, str] = {}
-    for part in largest.parts:
-        into = parts if part.place == "device" else host
-        into[part.name] = into[part.name] + part.bytes if part.name in into else part.bytes
-        bases[part.name] = part.basis
-    return Memory(
-        peak_bytes=total(parts.values()),
-        phase=largest.name,
-        parts=parts,
-        host_parts=host,
-        usable_bytes=min(budget, device.usable) if budget is not None else device.usable,
-        free_bytes=device.memory_free,
-        host_usable_bytes=device.host_total,
-        bases=bases,
-    )

@@ -6,22 +6,19 @@ and values of every token stay until the end, and each engine has its own work b
 
 import importlib
 from functools import lru_cache
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 import msgspec
 
-from onecard.core.cost import Cost, Part, Phase
+from onecard.core.cost import Cost, Phase
 from onecard.core.errors import BadSetting
 from onecard.core.model import Model
 from onecard.core.plan import Choice
-from onecard.core.ranges import Range
 from onecard.core.workload import Need, Workload
 from onecard.engines import chat as engine
+from onecard.parts.chat_parts import RESERVING, Phases, llama_phases, torch_phases
 from onecard.parts.chat_work import chat_work
-from onecard.parts.kv_cache import llama_kv_bytes
-from onecard.parts.mixes import gguf_types, known_mix
-from onecard.parts.quantized import cuda_bytes
-from onecard.parts.transformer import tensors
+from onecard.parts.transformer import parameters
 
 Engine = Literal[
     "llama.cpp", "transformers", "vllm", "sglang", "exllama", "exllamav2", "autoawq", "litgpt", "gpt-fast", "mlc",
@@ -95,25 +92,21 @@ def cost(settings: Settings) -> Cost:
 
 def cost_of(model: Model, settings: Settings) -> Cost:
     """The Cost for a Model that is not looked up by name."""
-    context = settings.context or 4096
+    context = 4096 if settings.context is None else settings.context
     if context < 1:
-        raise BadSetting(f"context = {settings.context} will not do", next="give a number of tokens, at least 1")
-    types = gguf_types(model, known_mix(settings.quant or "q4_k_m"))
-    weights = sum(cuda_bytes(types[t.name], t.shape) for t in tensors(model))
-    kv = (settings.kv_type or "f16").upper()
-    cache = sum(
-        llama_kv_bytes(model, layer, context, settings.batch, settings.micro_batch, kv, kv)
-        for layer in range(model.layers)
-    )
-    parts = (
-        Part(name="weights", bytes=Range.exact(weights)),
-        Part(name="kv_cache", bytes=Range.exact(cache)),
-    )
+        raise BadSetting(f"context = {context} will not do", next="give a number of tokens, at least 1")
+    quant = settings.quant or default_quant(model, settings.engine)
+    phases = _phases(model, settings, quant, context)
+    if settings.draft:
+        # A draft model lives beside the model, with a cache of the same length.
+        small = model_of(settings.draft)
+        other = _phases(small, settings, default_quant(small, settings.engine), context)
+        phases = Phases(phases.prefill + other.prefill, phases.decode + other.decode)
     flash = settings.flash_attention if settings.engine == "llama.cpp" else settings.attention == "flash"
     work = chat_work(
         model,
         engine=settings.engine,
-        quant=settings.quant or "q4_k_m",
+        quant=quant,
         version=settings.engine_version,
         kv_type=(settings.kv_type or "f16").lower(),
         batch=settings.batch,
@@ -123,31 +116,113 @@ def cost_of(model: Model, settings: Settings) -> Cost:
         flash=None if settings.engine_version or settings.engine not in ("llama.cpp", "transformers") else flash,
         gpu_layers=settings.n_gpu_layers,
     )
+    extra: dict[str, Any] = {"parameters": parameters(model)}
+    if settings.engine in RESERVING:
+        extra["reserves"] = settings.gpu_memory_utilization
+    if settings.engine == "llama.cpp" and settings.n_gpu_layers is not None:
+        extra["offloaded_layers"] = (
+            max(0, model.layers + 1 - settings.n_gpu_layers) if settings.n_gpu_layers >= 0 else 0
+        )
     return Cost(
         phases=(
             Phase(
                 name="prefill",
-                parts=parts,
+                parts=phases.prefill,
                 operations=work.prefill,
                 unit="tokens",
                 units=float(settings.prompt_tokens * settings.batch),
             ),
             Phase(
                 name="decode",
-                parts=parts,
+                parts=phases.decode,
                 operations=work.decode,
                 unit="tokens",
                 units=float(settings.batch),
                 repeat=float(settings.output_tokens),
             ),
         ),
-        runtime=settings.engine,
+        runtime=RUNTIMES.get(settings.engine, "torch"),
+        extra=extra,
     )
 
 
+RUNTIMES = {
+    "llama.cpp": "llama.cpp",
+    "vllm": "vllm",
+    "sglang": "sglang",
+    "exllama": "exllama",
+    "exllamav2": "exllamav2",
+}
+
+
+def _phases(model: Model, settings: Settings, quant: str, context: int) -> Phases:
+    if settings.engine == "llama.cpp":
+        return llama_phases(
+            model, quant=quant, context=context, batch=settings.batch, micro_batch=settings.micro_batch,
+            kv_type=settings.kv_type, flash=settings.flash_attention, gpu_layers=settings.n_gpu_layers,
+            version=settings.engine_version, swa_full=settings.swa_full, images=settings.images,
+        )  # fmt: skip
+    return torch_phases(
+        model, settings.engine, quant=quant, context=context, prompt=settings.prompt_tokens, batch=settings.batch,
+        attention=settings.attention, version=settings.engine_version, kv_type=settings.kv_type, images=settings.images,
+    )  # fmt: skip
+
+
+def default_quant(model: Model, engine: str) -> str:
+    """The format where none is asked for: what the file has, Q4_K_M for llama.cpp, 16 bits elsewhere."""
+    return "q4_k_m" if engine == "llama.cpp" else "bf16"
+
+
+QUANTS = {
+    "llama.cpp": (
+        ("q8_0", 0.0), ("q6_k", 0.0044), ("q5_k_m", 0.0142), ("q4_k_m", 0.0535), ("q3_k_m", 0.2437), ("q2_k", 0.8698),
+    ),
+    "transformers": (("bf16", 0.0), ("int8", 0.01), ("nf4", 0.06)),
+    "vllm": (("bf16", 0.0), ("gptq-int8", 0.005), ("awq-int4", 0.05)),
+    "sglang": (("bf16", 0.0), ("gptq-int8", 0.005), ("awq-int4", 0.05)),
+}  # fmt: skip
+"""Formats from least to most harm. The harm is the rise of a 7B model's perplexity (ggml-org/llama.cpp#1684; the QLoRA paper's
+table 2 for nf4); the other settings' harms are put on the same scale by judgement."""
+
+CONTEXTS = (32768, 16384, 8192, 4096, 2048)
+
+
 def choices(settings: Settings) -> tuple[Choice, ...]:
-    """What the planner may choose, in order of least harm."""
-    return ()
+    """What the planner may choose, in order of least harm, for every field that is None."""
+    model = model_of(settings.model)
+    found: list[Choice] = []
+    if settings.quant is None:
+        options = QUANTS.get(settings.engine, ((default_quant(model, settings.engine), 0.0),))
+        if model.tensor_types:
+            options = options[:1]  # the file has its own types
+        names, harms = zip(*options, strict=True)
+        found.append(Choice(setting="quant", options=names, harms=harms, why="fewer bits a weight cost accuracy"))
+    if settings.context is None:
+        least = settings.prompt_tokens + settings.output_tokens
+        most = min(model.context or CONTEXTS[0], CONTEXTS[0])
+        sizes = tuple(c for c in CONTEXTS if least <= c <= most) or (max(least, 1),)
+        found.append(
+            Choice(
+                setting="context", options=sizes, harms=tuple(0.03 * i**2 for i in range(len(sizes))),
+                why="a shorter conversation fits",
+            )
+        )  # fmt: skip
+    if settings.kv_type is None:
+        types = ("f16", "q8_0", "q4_0") if settings.engine == "llama.cpp" and settings.flash_attention else ("f16",)
+        found.append(
+            Choice(
+                setting="kv_type", options=types, harms=(0.0, 0.02, 0.3)[: len(types)], why="coarser keys and values"
+            )
+        )
+    if settings.n_gpu_layers is None and settings.engine == "llama.cpp":
+        counts = tuple(range(model.layers + 1, -1, -1))
+        found.append(
+            Choice(
+                setting="n_gpu_layers", options=counts, harms=tuple(i / len(counts) for i in range(len(counts))),
+                why="layers on the host run at the host's speed",
+            )
+        )  # fmt: skip
+    return tuple(found)
 
 
 def needs(settings: Settings) -> tuple[Need, ...]:
@@ -157,4 +232,19 @@ def needs(settings: Settings) -> tuple[Need, ...]:
     return (Need(module="transformers", extra="llm", purpose="to run a model in transformers"),)
 
 
-workload = Workload(settings=Settings, cost=cost, choices=choices, needs=needs, prove=engine.prove, run=engine.run)
+SHOWCASE = (
+    ("small (up to 4B)", ("qwen3-0.6b", "llama-3.2-1b", "llama-3.2-3b", "gemma-3-4b")),
+    ("medium (7B to 15B)", ("llama-3.1-8b", "qwen3-8b", "gemma-3-12b", "phi-4")),
+    ("large and experts", ("gpt-oss-20b", "qwen3-30b-a3b", "gemma-3-27b", "llama-3.3-70b")),
+)
+
+workload = Workload(
+    settings=Settings,
+    cost=cost,
+    choices=choices,
+    needs=needs,
+    prove=engine.prove,
+    run=engine.run,
+    showcase=tuple((group, {"model": name}) for group, names in SHOWCASE for name in names),
+    example={"model": "smollm2-135m", "context": 1024},
+)
