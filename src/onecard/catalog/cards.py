@@ -158,6 +158,23 @@ def _variants(wanted: str) -> tuple[Row, ...]:
     return tuple(found.values())
 
 
+_SOLD = (2, 3, 4, 5, 6, 8, 10, 11, 12, 16, 18, 20, 24, 32, 36, 40, 48, 64, 72, 80, 94, 96, 128, 141, 192, 256, 512)
+"""GB that memory is sold in: the driver shows up to 6 % less."""
+
+
+def _with_its_size(wanted: str) -> Row | None:
+    """The row of a name with its own memory behind it: "RTX 4090 24GB" is the RTX 4090, "RTX 4090 48GB" is no card."""
+    found = re.fullmatch(r"(.*?)(\d+)g(?:i?b)?", wanted)
+    if found is None:
+        return None
+    for length in range(1, min(3, len(found[2])) + 1):
+        base, size = found[1] + found[2][:-length], int(found[2][-length:])
+        row = _by_name().get(base)
+        if row is not None and next(sold for sold in _SOLD if sold * 1024 >= int(row["memory_mib"])) == size:
+            return row
+    return None
+
+
 def card(name: str, *, memory: int | None = None) -> Device:
     """The card of exactly this name. `memory`: bytes that were seen on a real one, to tell its variants apart.
 
@@ -165,7 +182,7 @@ def card(name: str, *, memory: int | None = None) -> Device:
     Raises UnknownName, with the nearest names or all variants of an ambiguous one.
     """
     wanted = key(name)
-    row = _by_name().get(wanted)
+    row = _by_name().get(wanted) or _with_its_size(wanted)
     drivers = _by_driver().get(wanted, ())
     if memory is not None:
         # The driver's name and the plain name may each stand for several cards: all of them compete.
