@@ -80,7 +80,7 @@ def bert_memory(row: Row) -> Mapped:
 def timm_bracket(row: Row) -> Mapped:
     """Right if the batch that ran fits and the next larger one, which did not run, does not."""
     batch = int(float(row["value"]))
-    room = device_of(row).memory_total - EAGER_CONTEXT
+    room = device_of(row).memory_total - EAGER_CONTEXT  # a benchmark machine without a desktop
     if profile(training_cases.timm(row))["smallest_capacity"] > room:
         verdict, measured = 0.0, 1.0  # a false "no"
     else:
