@@ -2,6 +2,7 @@
 
 import os
 import sys
+import threading
 
 import pytest
 from driver import HANGS, Refused, library
@@ -47,3 +48,17 @@ def nvml_within(function, otherwise):
     from onecard.machine.patience import within
 
     return within(0.05, function, otherwise)
+
+
+def test_a_driver_that_hangs_later_is_not_asked_again_and_again(monkeypatch):
+    monkeypatch.setattr(nvml, "likely", lambda: True)
+    monkeypatch.setitem(sys.modules, "pynvml", library())
+    with Now() as now:
+        assert len(now.readings()) == 2
+        asked = []
+        never = threading.Event()
+        monkeypatch.setattr(now.nvml, "readings", lambda: asked.append(1) or never.wait())
+        monkeypatch.setattr(threading.Thread, "join", lambda self, timeout=None: None)
+        assert [len(now.readings()) for _ in range(5)] == [1] * 5
+        assert len(asked) == 1
+        never.set()

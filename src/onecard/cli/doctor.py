@@ -1,5 +1,7 @@
 """onecard doctor: why is my GPU not used, and is this machine as fast as it should be."""
 
+import sys
+
 import click
 
 from onecard.cli.options import JSON, echo_json
@@ -43,6 +45,8 @@ def command(
         return 0
     from onecard.core.units import parse_duration
 
+    if deep and sys.stderr.isatty():
+        click.secho(f"trying the device, at most {seconds} ...", dim=True, err=True)
     found = machines.doctor(fixture=fixture, deep=deep, redact=redact, record=record, seconds=parse_duration(seconds))
     if as_json:
         echo_json(found)

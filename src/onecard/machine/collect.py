@@ -119,7 +119,7 @@ def within_driver() -> dict[str, Any]:
     """The NVIDIA driver's part, or that it is late."""
     library = nvml.library()
     if not nvml.likely():
-        return {}
+        return {"nvml_library": library or ""}
     late: dict[str, Any] = {"nvml_error": "late"}
     return {"nvml_library": library, **within(DRIVER_PATIENCE, _nvml, late)}
 
@@ -159,7 +159,7 @@ def _of_system(system: str, environment: dict[str, str], programs: dict[str, str
             "device_nodes": linux.device_nodes(),
             "preserves_memory": linux.preserves_memory(),
             "secure_boot": linux.secure_boot(),
-            "wsl_library": linux.wsl_library(environment) if linux.is_wsl() else None,
+            "wsl_library": (linux.wsl_library(environment) or "") if linux.is_wsl() else None,
             "rocm": linux.rocm(),
             "groups": _groups(),
             "toolkit": linux.toolkit(environment),

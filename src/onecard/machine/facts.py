@@ -106,7 +106,7 @@ class Facts(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     """linux, windows or darwin"""
     distribution: str | None = None
     kernel: str | None = None
-    architecture: str = "x86_64"
+    architecture: str | None = None
     wsl: bool = False
     container: str | None = None
     """docker, podman, kubernetes, lxc ...; None: none that shows"""
@@ -135,7 +135,7 @@ class Facts(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
 
     adapters: tuple[str, ...] = ()
     """display adapters of the PCI bus as "vendor:device driver", e.g. "10de:2782 nouveau" """
-    modules: tuple[str, ...] = ()
+    modules: tuple[str, ...] | None = None
     """loaded kernel modules of graphics drivers"""
     driver: str | None = None
     driver_cuda: int | None = None
@@ -143,15 +143,16 @@ class Facts(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     driver_module: str | None = None
     """version of the loaded kernel module"""
     nvml_library: str | None = None
+    """where the driver's library lies; empty: looked for and not there"""
     nvml_error: str | None = None
     """NVML's words where it did not start; "late" when it did not answer"""
-    device_nodes: tuple[str, ...] = ()
+    device_nodes: tuple[str, ...] | None = None
     """/dev/nvidia0, /dev/nvidia-uvm, /dev/kfd ..."""
     cards: tuple[Card, ...] = ()
     readings: tuple[Reading, ...] = ()
     rocm: str | None = None
     """version of ROCm on disk"""
-    groups: tuple[str, ...] = ()
+    groups: tuple[str, ...] | None = None
     """groups of the user: render and video open AMD and Intel cards"""
     preserves_memory: bool | None = None
     """NVreg_PreserveVideoMemoryAllocations"""
@@ -160,10 +161,10 @@ class Facts(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     kernel_log: tuple[str, ...] = ()
     """the lines that matter: Xid, suspend, out of memory, refused modules"""
     wsl_library: str | None = None
-    """the first libcuda.so.1 that the loader finds under WSL2"""
+    """the first libcuda.so.1 that the loader finds under WSL2; empty: none"""
     display_driver_model: str | None = None
 
-    processors: int = 1
+    processors: int | None = None
     physical: int | None = None
     allowed: int | None = None
     """processors that this process may use"""

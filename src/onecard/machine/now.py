@@ -1,9 +1,10 @@
 """What all devices do now: NVIDIA through NVML, AMD through sysfs, and always the CPU with its largest processes.
 
 An open Now keeps the driver's connection and the CPU's last counters, because a share of busy time needs two moments.
-A driver that hangs is asked once more with every moment, in a thread of its own, and shows as missing meanwhile.
+A driver that hangs shows as missing until it answers.
 """
 
+import threading
 import time
 from contextlib import suppress
 
@@ -22,6 +23,7 @@ class Now:
 
     def __init__(self) -> None:
         self.nvml = within(6.0, Nvml.open, None)
+        self._asking: threading.Thread | None = None
         self.amd = [a for a in within(1.0, sysfs.adapters, _no_adapters()) if a.vendor == sysfs.AMD]
         self.cpu = processor()
         with suppress(Exception):
@@ -32,12 +34,21 @@ class Now:
     def readings(self) -> tuple[Reading, ...]:
         """GPUs first, the CPU last."""
         found: list[Reading] = []
-        if self.nvml is not None:
-            nothing: list[Reading] = []
-            found += within(2.0, self.nvml.readings, nothing)
+        found += self._cards()
         found += [sysfs.reading(a, i) for i, a in enumerate(self.amd)]
         found.append(cpu_reading(self.cpu))
         return tuple(found)
+
+    def _cards(self) -> list[Reading]:
+        """NVIDIA cards; nothing while an earlier question hangs, so that threads do not pile up."""
+        if self.nvml is None or (self._asking is not None and self._asking.is_alive()):
+            return []
+        found: list[list[Reading]] = []
+        ask = self.nvml.readings
+        self._asking = threading.Thread(target=lambda: found.append(ask()), daemon=True)
+        self._asking.start()
+        self._asking.join(2.0)
+        return found[0] if found else []
 
     def close(self) -> None:
         """Give the driver's connection back."""

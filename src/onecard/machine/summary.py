@@ -11,7 +11,7 @@ def summary(f: Facts) -> tuple[str, ...]:
     """System, cards, driver, PyTorch, memory, model cache: a line each, unknown things left out."""
     place = "WSL2" if f.wsl else f"in a {f.container} container" if f.container else ""
     system = " ".join(x for x in (f.distribution or f.system, place) if x)
-    lines = [f"system   {system}, {f.architecture}, Python {f.python.version}"]
+    lines = [", ".join(x for x in (f"system   {system}", f.architecture, f"Python {f.python.version}") if x)]
     for card in f.cards:
         memory = show_size(card.memory_total) if card.memory_total else "memory unknown"
         free = f", {show_size(card.memory_free)} free" if card.memory_free is not None else ""
@@ -31,7 +31,7 @@ def summary(f: Facts) -> tuple[str, ...]:
         lines.append("torch    not installed")
     if f.memory_total:
         free = f", {show_size(f.memory_available)} available" if f.memory_available is not None else ""
-        cores = f"{f.allowed or f.processors} processors"
+        cores = f"{f.allowed or f.processors or 'unknown'} processors"
         lines.append(f"host     {cores}, {show_size(f.memory_total)} RAM{free}")
     hub = f.disks.get("hub")
     if hub is not None:

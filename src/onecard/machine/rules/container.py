@@ -18,7 +18,9 @@ def hidden(f: Facts) -> Values | None:
 
 
 def no_gpu(f: Facts) -> Values | None:
-    if not _wants_gpu(f) or f.cards or any("nvidia" in n for n in f.device_nodes) or hidden(f) or f.wsl:
+    if not _wants_gpu(f) or f.cards or f.device_nodes is None or hidden(f) or f.wsl:
+        return None
+    if any("nvidia" in n for n in f.device_nodes):
         return None
     return {"kind": f.container}
 
@@ -28,7 +30,8 @@ def lost(f: Facts) -> Values | None:
 
 
 def no_uvm(f: Facts) -> Values | None:
-    if not _wants_gpu(f) or "/dev/nvidia0" not in f.device_nodes or "/dev/nvidia-uvm" in f.device_nodes:
+    nodes = f.device_nodes or ()
+    if not _wants_gpu(f) or "/dev/nvidia0" not in nodes or "/dev/nvidia-uvm" in nodes:
         return None
     return {}
 

@@ -16,7 +16,9 @@ def xids(f: Facts) -> dict[int, str]:
 
 
 def missing(f: Facts) -> Values | None:
-    if f.wsl or f.container or not f.nvidia_adapters or f.nvml_library or {"nvidia", "nouveau"} & set(f.modules):
+    if f.wsl or f.container or not f.nvidia_adapters or f.nvml_library != "":
+        return None
+    if f.system == "linux" and (f.modules is None or {"nvidia", "nouveau"} & set(f.modules)):
         return None
     return {"adapter": f.nvidia_adapters[0]}
 
@@ -30,7 +32,7 @@ def mismatch(f: Facts) -> Values | None:
 def refused_by_secure_boot(f: Facts) -> bool:
     """The kernel would not load an unsigned module."""
     said = f.module_signing_refused or any("Key was rejected" in line for line in f.kernel_log)
-    return bool(f.secure_boot and said and "nvidia" not in f.modules)
+    return bool(f.secure_boot and said and f.modules is not None and "nvidia" not in f.modules)
 
 
 def secure_boot(f: Facts) -> Values | None:
@@ -38,15 +40,16 @@ def secure_boot(f: Facts) -> Values | None:
 
 
 def nouveau(f: Facts) -> Values | None:
-    if "nouveau" not in f.modules or "nvidia" in f.modules or f.wsl or not f.has_nvidia:
+    loaded = f.modules or ()
+    if "nouveau" not in loaded or "nvidia" in loaded or f.wsl or not f.has_nvidia:
         return None
     return {}
 
 
 def not_loaded(f: Facts) -> Values | None:
-    if not f.nvml_library or "nvidia" in f.modules or f.wsl or f.container or f.system != "linux" or f.cards:
+    if not f.nvml_library or f.modules is None or f.wsl or f.container or f.system != "linux" or f.cards:
         return None
-    if not f.has_nvidia or "nouveau" in f.modules or refused_by_secure_boot(f) or mismatch(f):
+    if "nvidia" in f.modules or not f.has_nvidia or "nouveau" in f.modules or refused_by_secure_boot(f) or mismatch(f):
         return None
     return {"error": f.nvml_error or "no nvidia module is loaded"}
 

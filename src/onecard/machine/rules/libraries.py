@@ -12,7 +12,13 @@ PYG = ("pyg-lib", "torch-scatter", "torch-sparse", "torch-cluster", "torch-splin
 
 def bnb_no_binary(f: Facts) -> Values | None:
     binaries = [b for b in f.files.get("bitsandbytes", ()) if b.startswith("cuda")]
-    if "bitsandbytes" not in f.packages or not f.torch or not f.torch.cuda or "BNB_CUDA_VERSION" in f.environment:
+    if (
+        "bitsandbytes" not in f.files
+        or "bitsandbytes" not in f.packages
+        or not f.torch
+        or not f.torch.cuda
+        or "BNB_CUDA_VERSION" in f.environment
+    ):
         return None
     # It takes the nearest binary of the same major version; only another major version leaves it without one.
     if any(b[4:6] == str(parts(f.torch.cuda)[0]) for b in binaries):
@@ -50,7 +56,7 @@ def flash_card(f: Facts) -> Values | None:
 
 
 def no_triton(f: Facts) -> Values | None:
-    if f.system != "windows" or not f.torch or not f.torch.cuda:
+    if f.system != "windows" or not f.torch or not f.torch.cuda or not f.packages:
         return None
     return None if {"triton", "triton-windows"} & set(f.packages) else {}
 

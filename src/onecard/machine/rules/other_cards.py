@@ -20,13 +20,26 @@ def wrong_build(f: Facts) -> Values | None:
 
 
 def no_kfd(f: Facts) -> Values | None:
-    if not f.torch or not f.torch.hip or "/dev/kfd" in f.device_nodes or f.system != "linux" or not f.has_amd:
+    if (
+        not f.torch
+        or not f.torch.hip
+        or f.device_nodes is None
+        or "/dev/kfd" in f.device_nodes
+        or f.system != "linux"
+        or not f.has_amd
+    ):
         return None
     return {}
 
 
 def no_permission(f: Facts) -> Values | None:
-    if not f.torch or not f.torch.hip or "/dev/kfd" not in f.device_nodes or "root" in f.groups:
+    if (
+        not f.torch
+        or not f.torch.hip
+        or "/dev/kfd" not in (f.device_nodes or ())
+        or f.groups is None
+        or "root" in f.groups
+    ):
         return None
     return {"groups": ", ".join(f.groups) or "none"} if "render" not in f.groups else None
 

@@ -132,25 +132,27 @@ def battery(f: Facts) -> Values | None:
 
 def too_many_threads(f: Facts) -> Values | None:
     wish, allowed = f.environment.get("OMP_NUM_THREADS", ""), f.allowed or f.processors
-    if not wish.isdigit() or int(wish) <= allowed:
+    if not wish.isdigit() or allowed is None or int(wish) <= allowed:
         return None
     return {"wish": wish, "allowed": allowed}
 
 
 def share_of_processors(f: Facts) -> Values | None:
-    if f.allowed is None or f.processors < 4 or f.allowed > f.processors / 4 or f.environment.get("OMP_NUM_THREADS"):
+    if f.allowed is None or f.processors is None or f.environment.get("OMP_NUM_THREADS"):
+        return None
+    if f.processors < 4 or f.allowed > f.processors / 4:
         return None
     return {"allowed": f.allowed, "processors": f.processors, "why": f.limited_by or "unknown"}
 
 
 def loaded(f: Facts) -> Values | None:
-    if f.load is None or f.load <= 1.5 * f.processors:
+    if f.load is None or f.processors is None or f.load <= 1.5 * f.processors:
         return None
     return {"load": f"{f.load:.1f}", "processors": f.processors}
 
 
 def no_avx2(f: Facts) -> Values | None:
-    if f.architecture.lower() not in ("x86_64", "amd64") or not f.sets or "avx2" in f.sets:
+    if (f.architecture or "").lower() not in ("x86_64", "amd64") or not f.sets or "avx2" in f.sets:
         return None
     return {"sets": ", ".join(f.sets)}
 

@@ -34,7 +34,8 @@ def beyond_pytorch(f: Facts) -> Values | None:
 
 
 def no_torch(f: Facts) -> Values | None:
-    return {} if f.torch is None and f.has_nvidia and not _beyond(f) else None
+    known = f.torch is None and bool(f.packages) and "torch" not in f.packages
+    return {} if known and f.has_nvidia and not _beyond(f) else None
 
 
 def driver_too_old(f: Facts) -> Values | None:
@@ -99,7 +100,7 @@ def python_32(f: Facts) -> Values | None:
 
 
 def externally_managed(f: Facts) -> Values | None:
-    return {} if f.python.managed and not f.python.virtual and f.torch is None else None
+    return {} if f.python.managed and not f.python.virtual and f.packages and "torch" not in f.packages else None
 
 
 def vision_mismatch(f: Facts) -> Values | None:

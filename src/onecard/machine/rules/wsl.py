@@ -14,7 +14,7 @@ def version_1(f: Facts) -> Values | None:
 
 
 def no_libcuda(f: Facts) -> Values | None:
-    if not f.wsl or f.container or version_1(f) or f.wsl_library or not f.torch or not f.torch.cuda:
+    if not f.wsl or f.container or version_1(f) or f.wsl_library != "" or not f.torch or not f.torch.cuda:
         return None
     return {}
 
