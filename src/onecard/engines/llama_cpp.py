@@ -104,7 +104,7 @@ class Llama:
         call: Callable[..., Any],
         request: dict[str, Any],
         each: Callable[[str], bool] | None,
-        text_of: Callable[[dict[str, Any]], str],
+        text_of: Callable[[dict[str, Any]], str | None],
     ) -> Timing:
         start = time.perf_counter()
         first: list[float] = []
@@ -117,9 +117,11 @@ class Llama:
             if not answer.get("choices"):
                 return False
             text = text_of(answer["choices"][0])
-            if text and not first:
-                first.append(time.perf_counter() - start)
+            if text is None:
+                return False
             # a token that is half a letter comes as an empty text: it counts all the same
+            if not first:
+                first.append(time.perf_counter() - start)
             return each is not None and each(text)
 
         whole = call(request, piece)
@@ -143,8 +145,11 @@ class Llama:
         )
 
 
-def _delta(choice: dict[str, Any]) -> str:
+def _delta(choice: dict[str, Any]) -> str | None:
+    """The text of a piece of an answer; None for the first, which only says who speaks."""
     delta = choice.get("delta") or {}
+    if "role" in delta and not delta.get("content"):
+        return None
     return str(delta.get("reasoning_content") or delta.get("content") or "")
 
 
