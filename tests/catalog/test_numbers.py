@@ -1,11 +1,14 @@
 """A device given as numbers."""
 
+import statistics
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from onecard.catalog import find_device
-from onecard.catalog.numbers import device_from_numbers
+from onecard.catalog.cards import cards
+from onecard.catalog.numbers import FP16_PER_BYTE, device_from_numbers
 from onecard.core.errors import BadSetting, OnecardError
 from onecard.core.units import GiB
 
@@ -33,6 +36,17 @@ def test_a_missing_rate_is_guessed_with_a_wide_range():
     found = device_from_numbers("memory=12GiB,bandwidth=504GB/s")
     assert found.uncertainty["flops"] >= 0.5
     assert 30e12 < found.flops["fp16"] < 200e12
+
+
+def test_the_guess_is_the_median_of_the_catalogue():
+    known = [
+        c
+        for c in cards()
+        if c.kind == "cuda" and float(c.compute_capability or 0) >= 7 and c.flops.get("fp16", 0) > 1.9 * c.flops["fp32"]
+    ]
+    ratios = [c.flops["fp16"] / c.bandwidth for c in known]
+    assert statistics.median(ratios) == pytest.approx(FP16_PER_BYTE, rel=0.05)
+    assert sum(abs(r / FP16_PER_BYTE - 1) <= 0.6 for r in ratios) / len(ratios) > 0.7
 
 
 def test_reserved_can_be_given():
