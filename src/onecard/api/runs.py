@@ -50,17 +50,19 @@ def prove(
     prove("chat", model="llama-3.2-1b") or prove(plan). A Plan for another card is proven on this machine with the same
     settings, as a Plan of its own. threads: of the processor, instead of all its cores.
     """
-    know_this_machine()
+    know_this_machine(on_event)
     plan, requested = _planned(what, budget, settings)
     return _carry_out("prove", plan, requested, force=force, threads=threads, on_event=on_event, stop=stop)
 
 
-def know_this_machine() -> None:
+def know_this_machine(on_event: OnEvent | None = None) -> None:
     """Measure bandwidth and arithmetic of the host once, some seconds, so that what is predicted rests on more than a guess."""
     from onecard.api import plans
     from onecard.machine import is_measured, measure
 
     if not is_measured():
+        if on_event is not None:
+            on_event({"event": "log", "text": "measuring this machine's memory and arithmetic, once (some seconds)"})
         measure()
         plans._this_device.cache_clear()
 
