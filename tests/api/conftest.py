@@ -1,5 +1,6 @@
 """A proof measures the host once; the tests of this room share one measurement."""
 
+import msgspec
 import pytest
 
 from onecard import machine
@@ -11,7 +12,8 @@ from onecard.machine.cpu import processor
 def measured_once(tmp_path_factory):
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("ONECARD_HOME", str(tmp_path_factory.mktemp("measured")))
-        return machine.measure()
+        # Tests are other work; a measurement that they disturbed must not be repeated by each of them.
+        return msgspec.structs.replace(machine.measure(), load=0.0)
 
 
 @pytest.fixture(autouse=True)

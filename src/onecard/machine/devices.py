@@ -39,14 +39,15 @@ def cpu_device(root: Path = Path("/")) -> Device:
     sources, uncertainty = {"*": "operating system"}, {}
     if known is not None and known.bandwidth:
         rate = known.bandwidth
-        sources["bandwidth"] = f"measured {known.when}: {known.bandwidth_how}"
-        uncertainty["bandwidth"] = 0.15
+        busy = ", while other work ran" if known.disturbed else ""
+        sources["bandwidth"] = f"measured {known.when}: {known.bandwidth_how}{busy}"
+        uncertainty["bandwidth"] = 0.5 if known.disturbed else 0.15
     else:
         rate, sources["bandwidth"] = guessed_bandwidth(cpu)
         uncertainty["bandwidth"] = 0.6
     if known is not None and known.flops:
         flops, sources["flops"] = known.flops, known.flops_how
-        uncertainty["flops"] = 0.2
+        uncertainty["flops"] = 0.5 if known.disturbed else 0.2
     else:
         flops, sources["flops"] = arithmetic.guess(cpu)
         uncertainty["flops"] = 0.6
@@ -80,37 +81,42 @@ def guessed_bandwidth(cpu: Processor) -> tuple[float, str]:
 
 
 def is_measured() -> bool:
-    """Whether `measure` has found all that it can on this CPU."""
-    known = measured.recall(processor())
-    return known is not None and bool(known.bandwidth) and (bool(known.flops) or not arithmetic.measurable())
+    """Whether `measure` has found all that it can on this CPU, while little else ran."""
+    return _complete(measured.recall(processor()))
+
+
+def _complete(known: measured.Measured | None) -> bool:
+    if known is None or known.disturbed:
+        return False
+    return bool(known.bandwidth) and (bool(known.flops) or not arithmetic.measurable())
 
 
 def measure(again: bool = False) -> measured.Measured:
     """Memory bandwidth (at most 4 s) and arithmetic (a child, once) of this CPU; remembered for all later plans.
 
-    Takes all usable cores for some seconds: called by prove, setup and `doctor --deep`, never by plan.
+    Takes all usable cores for some seconds: called by prove, setup and `doctor --deep`, never by plan. Numbers that were
+    taken while the machine was busy with other work are a lower bound: the next call measures again and keeps the larger.
     """
     from onecard.machine import bandwidth
 
     cpu = processor()
     known = None if again else measured.recall(cpu)
-    load = _load(cpu)
-    memory = (known.bandwidth, known.bandwidth_how) if known is not None and known.bandwidth else None
-    sums = (known.flops, known.flops_how) if known is not None and known.flops else None
-    if memory and (sums or not arithmetic.measurable()) and known is not None:
+    if known is not None and _complete(known):
         return known
-    memory = memory or bandwidth.measure(cpu.cores, cpu.memory_available)
-    sums = sums or arithmetic.measure(cpu.cores)
-    result = measured.Measured(
+    load = _load(cpu)
+    memory = bandwidth.measure(cpu.cores, cpu.memory_available)
+    sums = arithmetic.measure(cpu.cores)
+    found = measured.Measured(
         processor=cpu.name,
         cores=cpu.cores,
-        bandwidth=memory[0],
-        bandwidth_how=memory[1],
-        flops=sums[0] if sums else {},
-        flops_how=sums[1] if sums else "",
+        bandwidth=memory.rate,
+        bandwidth_how=memory.how,
+        flops=sums.flops if sums else {},
+        flops_how=sums.how if sums else known.flops_how if known else "",
         when=datetime.datetime.now(datetime.UTC).date().isoformat(),
         load=load,
     )
+    result = measured.better(known, found) if known is not None else found
     measured.remember(cpu, result)
     return result
 

@@ -16,6 +16,8 @@ from onecard.core import places
 from onecard.machine.cpu import Processor
 
 SCHEMA = 1
+QUIET = 0.6
+"""load per processor below which a measurement counts; our own work before it leaves about 0.3 behind"""
 
 
 class Measured(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
@@ -30,8 +32,13 @@ class Measured(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     when: str = ""
     """ISO 8601 date"""
     load: float | None = None
-    """load average per core when it was measured: above about 0.5 others took their share"""
+    """load average per processor when it was measured"""
     schema: int = SCHEMA
+
+    @property
+    def disturbed(self) -> bool:
+        """Other work took its share: the numbers are a lower bound, to be measured again."""
+        return self.load is not None and self.load > QUIET
 
 
 def file_of(cpu: Processor) -> Path:
@@ -48,6 +55,13 @@ def recall(cpu: Processor) -> Measured | None:
     except (OSError, msgspec.MsgspecError, ValueError):
         return None
     return found if found.schema == SCHEMA and (found.bandwidth is None or found.bandwidth > 0) else None
+
+
+def better(a: Measured, b: Measured) -> Measured:
+    """The larger of each number: whatever disturbs a measurement only makes it smaller. The rest is the later one's, b's."""
+    first = a if (a.bandwidth or 0) > (b.bandwidth or 0) else b
+    flops = {name: max(a.flops.get(name, 0.0), b.flops.get(name, 0.0)) for name in {**a.flops, **b.flops}}
+    return msgspec.structs.replace(b, bandwidth=first.bandwidth, bandwidth_how=first.bandwidth_how, flops=flops)
 
 
 def remember(cpu: Processor, measured: Measured) -> None:
