@@ -38,9 +38,7 @@ def main() -> None:
     device = cpu_device()
     threads = device.multiprocessors or 1
     print(f"{device.name}: {threads} cores, {device.bandwidth / 1e9:.1f} GB/s, {device.sources.get('bandwidth', '')}")
-    print(
-        f"{'format':8} {'GB/s now':>9} {'prefill best':>13} {'median':>8} {'predicted':>24} {'decode best':>12} {'median':>8} {'predicted':>24}"
-    )
+    print(print(HEADER))
     for quant in given.quant:
         model = catalog.find_model(given.model)
         path = synthetic_gguf(model, gguf_types(model, quant), quant, cache())
