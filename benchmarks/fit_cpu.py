@@ -38,7 +38,7 @@ def main() -> None:
     device = cpu_device()
     threads = device.multiprocessors or 1
     print(f"{device.name}: {threads} cores, {device.bandwidth / 1e9:.1f} GB/s, {device.sources.get('bandwidth', '')}")
-    print(print(HEADER))
+    print(HEADER)
     for quant in given.quant:
         model = catalog.find_model(given.model)
         path = synthetic_gguf(model, gguf_types(model, quant), quant, cache())

@@ -58,7 +58,7 @@ CPU_DOT = 8.8
 """operations per core and clock of a matrix-vector product with 4-bit blocks: 22 tokens/s of a 1.1B Q4_K_M model on two idle
 2.6 GHz AVX2 cores of a Xeon (xllamacpp 2026.10, 512 tokens deep), whose memory would have allowed 48"""
 
-CPU_GEMM = {"": 42.0, "f16": 20.0, "bf16": 12.0, "f32": 24.0}
+CPU_GEMM = {"": 39.0, "f16": 20.0, "bf16": 12.0, "f32": 24.0}
 """operations per core and clock with many rows: 100 to 112 prompt tokens/s there with Q4_K, Q6_K, IQ4_XS and Q2_K; floats convert
 to fp32 first (f16 50 tokens/s under load)"""
 
