@@ -88,8 +88,8 @@ def ask(command: Sequence[str], seconds: float = 2.0) -> Answer | None:
     def listen() -> None:
         assert process.stdout is not None
         size = 0
-        with suppress(OSError, ValueError):
-            while size < LONGEST_ANSWER and (piece := os.read(process.stdout.fileno(), 65536)):
+        with suppress(OSError, ValueError), process.stdout as pipe:
+            while size < LONGEST_ANSWER and (piece := os.read(pipe.fileno(), 65536)):
                 said.append(piece)
                 size += len(piece)
 
@@ -102,10 +102,8 @@ def ask(command: Sequence[str], seconds: float = 2.0) -> Answer | None:
             code = process.wait(0.2)
     _end(process)
     _running.discard(process)
-    text = b"".join(said)[:LONGEST_ANSWER].decode("utf-8", "replace")
-    if not listener.is_alive() and process.stdout is not None:
-        process.stdout.close()
-    return Answer(code, text)
+    listener.join(1.0)  # the pipe ends with the program, unless a stray grandchild holds it
+    return Answer(code, b"".join(said)[:LONGEST_ANSWER].decode("utf-8", "replace"))
 
 
 @atexit.register
