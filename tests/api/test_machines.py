@@ -106,6 +106,13 @@ def test_setup_on_a_mac_and_on_amd(tmp_path):
     assert "--torch-backend=auto" in patched(tmp_path, "amd", torch=None)["torch"].command
 
 
+def test_setup_for_an_intel_card(tmp_path):
+    steps = patched(tmp_path, "cpu_only", adapters=["8086:56a0 xe"])
+    assert steps["torch"].command.endswith("/whl/xpu")
+    ready = {"version": "2.13.0+xpu", "xpu": "20250302", "places": ["/x"]}
+    assert patched(tmp_path, "cpu_only", adapters=["8086:56a0 xe"], torch=ready)["torch"].done
+
+
 def test_a_system_python_gets_an_environment_first(tmp_path):
     steps = patched(tmp_path, "linux", python={"version": "3.12.3", "managed": True})
     assert "venv" in steps["environment"].command and steps["environment"].arguments == ()

@@ -4,10 +4,13 @@ The probe fills it (collect.py), a file replays it (`doctor --fixture`), the rul
 field that could not be read must never look like a healthy or a broken one. Bytes, seconds, hertz throughout.
 """
 
+import re
+
 import msgspec
 
 from onecard.core.reading import Holder, Reading
 from onecard.machine.nvml import Card
+from onecard.machine.sysfs import ARC
 
 SCHEMA = 1
 
@@ -217,6 +220,12 @@ class Facts(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     def has_amd(self) -> bool:
         """A discrete or integrated AMD adapter with the amdgpu driver."""
         return any(a.startswith("1002:") for a in self.adapters)
+
+    @property
+    def has_arc(self) -> bool:
+        """A discrete Intel Arc card: by its PCI number on Linux, by its name on Windows ("Arc(TM) Graphics" is integrated)."""
+        numbers = {f"8086:{number[2:]}" for number in ARC}
+        return any(a.split(" ")[0] in numbers or re.search(r"Arc\b.*\b[AB]\d{3}", a) for a in self.adapters)
 
     @property
     def capability(self) -> str | None:

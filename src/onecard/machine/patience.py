@@ -99,7 +99,7 @@ def ask(command: Sequence[str], seconds: float = 2.0) -> Answer | None:
     code: int | None = None
     if not listener.is_alive():
         with suppress(subprocess.TimeoutExpired):
-            code = process.wait(0.2)
+            code = process.wait(1.0)
     _end(process)
     _running.discard(process)
     listener.join(1.0)  # the pipe ends with the program, unless a stray grandchild holds it

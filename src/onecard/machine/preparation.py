@@ -122,7 +122,8 @@ def _torch(facts: Facts) -> Step:
         if have is not None and have.hip:
             return Step(name="torch", title=f"PyTorch {have.version} for ROCm {have.hip}", done=True)
         return Step(
-            name="torch", title="PyTorch for ROCm", command="uv pip install torch --torch-backend=auto",
+            name="torch", title="PyTorch for ROCm",
+            command=("" if "uv" in facts.programs else "python -m pip install uv && ") + "uv pip install torch --torch-backend=auto",
             arguments=("uv", "pip", "install", "torch", "--torch-backend=auto") if "uv" in facts.programs else (),
             why="uv picks the ROCm build for this card", source="https://github.com/astral-sh/uv/pull/14176", date="2026-09-01",
         )  # fmt: skip

@@ -1,4 +1,4 @@
-"""AMD cards: a build of PyTorch for them, their device file, and who may open it."""
+"""AMD and Intel cards: a build of PyTorch for them, their device file, and who may open it."""
 
 from onecard.core.finding import ERROR, NOTE
 from onecard.machine.facts import Facts
@@ -17,6 +17,20 @@ def wrong_build(f: Facts) -> Values | None:
     if not _compute_card(f) or not f.torch or f.torch.hip or f.has_nvidia or f.system != "linux":
         return None
     return {"device": next(r.device for r in f.readings if r.kind == "rocm"), "kind": "CUDA" if f.torch.cuda else "CPU"}
+
+
+def wrong_build_for_arc(f: Facts) -> Values | None:
+    if (
+        not f.has_arc
+        or not f.torch
+        or f.torch.xpu
+        or f.torch.cuda
+        or f.torch.hip
+        or f.has_nvidia
+        or "+xpu" in f.torch.version
+    ):
+        return None
+    return {"adapter": next(a for a in f.adapters if a.startswith("8086:"))}
 
 
 def no_kfd(f: Facts) -> Values | None:
@@ -55,6 +69,14 @@ RULES = (
         evidence="{device} is there; torch {torch} is a {kind} build",
         cause="The wheel on the public index is for NVIDIA cards; AMD cards need the ROCm build.", next={"any": INSTALL},
         looks_at="display adapters, torch/version.py", source="https://github.com/astral-sh/uv/pull/14176", date="2026-09-01",
+    ),
+    Rule(
+        id="intel-wrong-build", title="PyTorch is not built for this Intel card", severity=ERROR, check=wrong_build_for_arc,
+        evidence="{adapter} is there; torch {torch} has no XPU support",
+        cause="Intel cards need the XPU build, which has an index of its own.",
+        next={"any": "python -m pip install torch --index-url https://download.pytorch.org/whl/xpu --force-reinstall"},
+        looks_at="display adapters, torch/version.py", source="https://docs.pytorch.org/docs/stable/notes/get_start_xpu.html",
+        date="2026-09-01",
     ),
     Rule(
         id="amd-no-device-file", title="The AMD compute device is missing", severity=ERROR, check=no_kfd,
