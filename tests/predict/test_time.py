@@ -150,6 +150,43 @@ def test_blended_limits_are_at_least_the_largest_and_at_most_their_sum(limits):
     assert max(limits) <= blend(*limits) <= sum(limits) * (1 + 1e-9)
 
 
+XEON = Device(
+    name="two cores", kind="cpu", architecture="avx2", memory_total=24 << 30, bandwidth=30e9, multiprocessors=2, clock=2.6e9,
+    flops={"fp32": 180e9}, unified=True, features=("avx2",),
+)  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("quant", "prefill", "decode"), [("q4_k_m", 100.2, 21.9), ("q2_k", 110.1, 18.6), ("iq4_xs", 106.5, 12.6)]
+)
+def test_two_idle_cores_keep_the_range(quant, prefill, decode):
+    """Measured with xllamacpp 2026.10 on two idle 2.6 GHz cores, 512 tokens deep, memcmp at 30 GB/s (benchmarks/fit_cpu.py)."""
+    rates = price(cost("tinyllama-1.1b", quant=quant), XEON).rates
+    assert rates["prefill_tokens_per_s"].holds(prefill)
+    assert rates["decode_tokens_per_s"].holds(decode)
+
+
+def test_a_processor_gains_from_cores_until_memory_limits():
+    rates = [rate(msgspec.structs.replace(XEON, multiprocessors=n), quant="q4_k_m") for n in (1, 2, 4, 16, 64)]
+    assert rates == sorted(rates)
+    assert rates[1] / rates[0] > 1.8
+    assert rates[4] / rates[3] < 1.1
+    assert price(cost(), msgspec.structs.replace(XEON, multiprocessors=64)).limiters["decode"] == "bandwidth"
+
+
+def test_a_guessed_number_widens_the_range():
+    guessed = msgspec.structs.replace(XEON, uncertainty={"bandwidth": 0.6, "flops": 0.6})
+    widths = [price(cost(), d).rates["decode_tokens_per_s"].width for d in (XEON, guessed)]
+    assert widths[1] > 1.2 * widths[0]
+    card = catalog.card("RTX 3070")
+    known, laptop, old = (
+        price(cost(), d).rates["decode_tokens_per_s"].width
+        for d in (card, catalog.card("RTX 3070 Laptop"), catalog.card("GTX 1080 Ti"))
+    )
+    assert known < laptop
+    assert known < old
+
+
 def test_unknown_numbers_do_not_break_the_price():
     bare = Device(name="mine", kind="cuda", memory_total=12 << 30, bandwidth=504e9)
     estimate = price(cost(), bare)

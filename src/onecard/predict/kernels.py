@@ -112,7 +112,7 @@ class Software(msgspec.Struct, frozen=True, kw_only=True):
     elementwise: float = 0.9
     dequantize: float = 0.8
     """share of streaming when quantised weights become fp16 for a prompt"""
-    row: float = 0.02
+    row: float = 0.01
     """a further row of a matrix-vector kernel costs this share of the first"""
     step_prefill: float = 0.0
     """seconds per prompt of the engine itself"""

@@ -11,6 +11,7 @@ while the host already starts the next kernels, so the host limits only where it
 eager frameworks take as long for a 0.5B model as for a 3B one.
 """
 
+import math
 from math import ceil
 
 import msgspec
@@ -245,6 +246,16 @@ def _format(phase: Phase) -> str:
     return largest.format if largest else ""
 
 
+def doubt(device: Device, limiter: str) -> float:
+    """Relative half-width from the device's own numbers: guessed or measured ones, and a laptop's power limit."""
+    found = device.uncertainty.get("bandwidth" if limiter == BANDWIDTH else "flops", 0.0)
+    return max(found, LAPTOP) if device.laptop else found
+
+
+LAPTOP = 0.15
+"""the maker of a laptop chooses power and clocks; the one published laptop row is off by 17 and 21 %"""
+
+
 def time_phase(phase: Phase, device: Device, runtime: str, factors: Factors | None = None) -> PhaseSeconds:
     """Seconds of one repeat of a phase, as a range, with the limit that takes most of them."""
     silicon = kernels.SILICON[kernels.silicon_name(device)]
@@ -263,7 +274,7 @@ def time_phase(phase: Phase, device: Device, runtime: str, factors: Factors | No
     busy = sum(shares.values())
     limiter = LAUNCHES if host > busy else max(shares, key=lambda name: shares[name])
     likely = max(busy, host) + step
-    spread += silicon.spread
+    spread = math.hypot(spread + silicon.spread, doubt(device, limiter))
     value, records = 1.0, 0
     if factors is not None and (factor := factors.find(runtime, phase.name, _format(phase))) is not None:
         value, spread, records = factor.value, factor.spread, factor.records
