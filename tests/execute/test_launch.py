@@ -155,6 +155,17 @@ def test_second_ctrl_c_kills(make_job):
     assert ending.outcome == "stopped" and "without saving" in ending.what
 
 
+def test_a_full_disk_ends_the_run_with_its_reason(make_job, monkeypatch):
+    job, journal = make_job("wait")
+
+    def full(_):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(journal, "write_line", full)
+    ending = launch(job, journal)
+    assert ending.outcome == "failed" and "cannot be written" in ending.what and "No space left" in ending.why
+
+
 def test_time_limit_asks_the_child_to_save(make_job):
     job, journal = make_job("wait")
     assert launch(job, journal, seconds=0.1).outcome == "stopped"

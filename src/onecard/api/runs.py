@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 
 from onecard.core import places
+from onecard.core.cost import Cost
 from onecard.core.device import Device
 from onecard.core.errors import BadSetting, DoesNotFit, UnknownName
 from onecard.core.plan import NO, Plan
@@ -159,6 +160,8 @@ def _carry_out(
     seconds: float | None = None,
 ) -> Record:
     from onecard.api.calibration import learn
+    from onecard.api.ceilings import ceilings
+    from onecard.core.errors import NoRoom
     from onecard.execute.job import Job, checked
     from onecard.execute.journal import Journal
     from onecard.machine.cpu import processor
@@ -195,20 +198,36 @@ def _carry_out(
         "options": options or {},
         "folder": job.folder,
         "environment": environment(card.kind),
+        "ceilings": ceilings(_cost(plan), card),
         "started": datetime.datetime.fromtimestamp(started, datetime.UTC).isoformat(timespec="milliseconds"),
         "pid": os.getpid(),
     }
-    with Journal(own) as journal:
-        journal.write(begin)
-        if on_event is not None:
-            on_event(begin)
-        ending = _guarded(job, plan, journal, on_event, seconds, stop)
-        took = time.time() - started
-        journal.write({"event": "end", "t": took, "seconds": took, **msgspec.to_builtins(ending)})
+    try:
+        with Journal(own) as journal:
+            journal.write(begin)
+            if on_event is not None:
+                on_event(begin)
+            ending = _guarded(job, plan, journal, on_event, seconds, stop)
+            took = time.time() - started
+            journal.write({"event": "end", "t": took, "seconds": took, **msgspec.to_builtins(ending)})
+    except OSError as error:
+        raise NoRoom(
+            f"the run's journal in {own} cannot be written",
+            why=error.strerror or str(error),
+            next="free disk space, or set ONECARD_HOME to another disk",
+        ) from None
     record = record_of(own / "journal.jsonl")
     store.add(places.records_file(), record)
     learn()
     return record
+
+
+def _cost(plan: Plan) -> Cost:
+    from onecard.core.settings import make
+    from onecard.execute.job import workload_of
+
+    workload = workload_of(plan.workload)
+    return workload.cost(make(workload.settings, plan.settings))
 
 
 def _guarded(

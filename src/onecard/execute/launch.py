@@ -100,6 +100,22 @@ class _Child:
             os.killpg(self.process.pid, signal.SIGKILL)
 
     def _read(self) -> None:
+        try:
+            self._read_lines()
+        except OSError as error:
+            self.kill(
+                Ending(
+                    outcome="failed",
+                    what=f"the journal {self.journal.path} cannot be written",
+                    why=error.strerror or str(error),
+                    next="free disk space; what the run saved itself is kept",
+                    exit_code=2,
+                )
+            )
+        finally:
+            self.lines.put(None)
+
+    def _read_lines(self) -> None:
         assert self.process.stdout is not None
         for line in self.process.stdout:
             self.journal.write_line(line)
@@ -112,11 +128,11 @@ class _Child:
             elif event["event"] == "phase_end":
                 self._check_budget(event["peak"].get("rss", 0))
             self.lines.put(event)
-        self.lines.put(None)
 
     def sampled(self, sample: Sample) -> None:
         """A sample goes to the journal; on the CPU it is held against the budget."""
-        self.journal.write({"event": "sample", "t": round(time.time() - self.job.started, 4), "values": sample})
+        with suppress(OSError):  # a full disk is told by the reader
+            self.journal.write({"event": "sample", "t": round(time.time() - self.job.started, 4), "values": sample})
         self._check_budget(sample.get("rss", 0))
 
     def _check_budget(self, rss: float) -> None:

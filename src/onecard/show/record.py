@@ -90,6 +90,8 @@ def _label(name: str) -> str:
 def _value(value: float, row: Measurement) -> str:
     if row.unit == "bytes":
         return show_size(value)
+    if row.unit == "share":
+        return f"{value:.0%}"
     if row.unit == "s":
         return show_seconds(value)
     return show_rate(value, rate_unit(row.name)[1] if row.name.endswith("_per_s") else row.unit)

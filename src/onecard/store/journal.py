@@ -121,6 +121,10 @@ def _unit(rate: str) -> str:
     return rate.removesuffix("_per_s").rpartition("_")[2] + "/s"
 
 
+_TORCH_ONLY = ("memory.allocated", "memory.reserved")
+"""only torch's allocator on a GPU counts these: elsewhere the line would say nothing"""
+
+
 def measurements(events: list[Event]) -> tuple[Measurement, ...]:
     """What was promised beside what was observed, and then what was observed beyond it. None: not observed."""
     plan = events[0]["plan"]
@@ -132,6 +136,8 @@ def measurements(events: list[Event]) -> tuple[Measurement, ...]:
     for name, (unit, promise) in promises.items():
         _, value, note = observed.pop(name, (unit, None, ""))
         if promise.high == 0 and not value:
+            continue
+        if value is None and name in _TORCH_ONLY:
             continue
         low, likely, high = promise.low, promise.likely, promise.high
         rows.append(
@@ -147,7 +153,19 @@ def measurements(events: list[Event]) -> tuple[Measurement, ...]:
         Measurement(name=name, unit=unit, predicted=None, measured=value, note=note)
         for name, (unit, value, note) in observed.items()
     ]
-    return tuple(rows)
+    return (*rows, *shares(rows, events[0].get("ceilings", {})))
+
+
+def shares(rows: list[Measurement], ceilings: dict[str, dict[str, float]]) -> list[Measurement]:
+    """What part of the device's limits each measured rate is: decode_share_of_bandwidth, prefill_share_of_arithmetic."""
+    found = []
+    for row in rows:
+        phase = row.name.removesuffix("_per_s").rpartition("_")[0]
+        for limit, ceiling in ceilings.get(row.name, {}).items():
+            if row.measured is not None:
+                name = f"{phase}_share_of_{limit}"
+                found.append(Measurement(name=name, unit="share", predicted=None, measured=row.measured / ceiling))
+    return found
 
 
 def peaks(events: list[Event]) -> dict[str, tuple[str, float | None, str]]:
