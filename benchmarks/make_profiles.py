@@ -84,7 +84,9 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--again", action="store_true")
     parser.add_argument("--only", default="")
     given = parser.parse_args(arguments)
-    profiles = {} if given.again else read()
+    profiles = read()
+    if given.again:
+        profiles = {key: entry for key, entry in profiles.items() if given.only not in key}
     wanted: dict[str, training_cases.Case] = {}
     for row in frame.read(HERE / "measurements"):
         for case in training_cases.cases(row):

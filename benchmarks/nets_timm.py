@@ -45,20 +45,20 @@ class _Finder(importlib.abc.MetaPathFinder, importlib.abc.Loader):
         module.__path__ = []
 
 
-def library() -> Any:
-    """timm, with or without torchvision."""
+def library(fused: bool) -> Any:
+    """timm, with or without torchvision; fused attention came with PyTorch 2."""
     if importlib.util.find_spec("torchvision") is None:
         sys.meta_path.insert(0, _Finder())
     import timm
 
-    timm.layers.set_fused_attn(False)  # PyTorch 1.12 had no fused attention
+    timm.layers.set_fused_attn(fused)
 
     return timm
 
 
 def build(model: str, batch: int, size: int, channels_last: bool = False, train: bool = True) -> Callable[[], Any]:
     """One training step, or one forward pass."""
-    timm = library()
+    timm = library(fused=not train)
     with torch.device("cuda"):
         net = timm.create_model(model)
     net = net.to("cuda")

@@ -7,17 +7,21 @@ context included; timm's script tells which batch ran and which did not.
 
 import gzip
 import json
+import re
 from functools import cache
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import training_cases
 from published_frame import Mapped, Mapper, Row, Splitter, Unmapped
 from published_names import device_of
 
+from onecard.core.cost import Operation, Phase
 from onecard.core.ranges import Range
 from onecard.core.units import GiB, MiB
 from onecard.predict.peak import SPREAD
+from onecard.predict.time import time_phase
 
 MEMORY, BRACKETS = "training, peak memory", "training, which batch runs"
 
@@ -92,13 +96,77 @@ def timm_bracket(row: Row) -> Mapped:
     )
 
 
+def step_seconds(row: Row, case: training_cases.Case, batch: int) -> Range:
+    """Seconds of one step of the row's batch on its card. An optimizer that steps once in several counts so often."""
+    card = device_of(row)
+    entry = profile(case)
+    times = batch / case.arguments["batch"]
+    accumulated = re.search(r"accumulation (\d+)", row["notes"])
+    total = Range.exact(0)
+    for name, operations in entry["phases"].items():
+        rows = [scaled(o, times) for o in msgspec.convert(operations, list[Operation])]
+        seconds = time_phase(Phase(name=name, operations=tuple(rows)), card, "torch").seconds
+        total += seconds * (1 / int(accumulated[1]) if accumulated and name == "optimizer" else 1.0)
+    return total
+
+
+def scaled(operation: Operation, times: float) -> Operation:
+    """The same calls on so many times the samples: more rows, not more calls."""
+    if times == 1:
+        return operation
+    shape = operation.shape and (max(1, round(operation.shape[0] * times)), *operation.shape[1:])
+    return msgspec.structs.replace(
+        operation,
+        flops=operation.flops * times,
+        read=operation.read * times,
+        written=operation.written * times,
+        shape=shape,
+    )
+
+
+def training_rate(row: Row) -> Mapped:
+    """Samples per second of a step."""
+    if "timm" in row["source"]:
+        case = training_cases.timm(row)
+    elif "transformers docs" in row["source"]:
+        case = training_cases.bert(row)
+    else:
+        raise Unmapped("its program is not traced yet")
+    batch = int(float(row["batch"]))
+    return Mapped(
+        measured=float(row["value"]),
+        predicted=step_seconds(row, case, batch).rate(batch),
+        engine="eager PyTorch",
+        quantity="speed",
+    )
+
+
+def image_rate(row: Row) -> Mapped:
+    """Images per second of a forward pass."""
+    if "timm" not in row["source"]:
+        raise Unmapped("its program is not traced yet")
+    if "dynamo" in row["source"]:
+        raise Unmapped("compiled: a trace sees the eager program")
+    batch = int(float(row["batch"]))
+    seconds = step_seconds(row, training_cases.timm_inference(row), batch)
+    return Mapped(measured=float(row["value"]), predicted=seconds.rate(batch), engine="eager PyTorch", quantity="speed")
+
+
 def _held_out(row: Row) -> str:
     return "held-out"
+
+
+def _by_net(row: Row) -> str:
+    """Attention nets on the RTX 3090 shaped the shares of predict/eager.py; nets of convolutions did not."""
+    return "fit" if any(word in row["model"] for word in ("vit", "deit", "swin", "beit", "mixer")) else "held-out"
 
 
 MAPPERS: dict[tuple[str, str], Mapper] = {
     ("memory", "llm_finetuning"): finetuning_memory,
     ("memory", "nlp_finetuning"): bert_memory,
     ("memory", "cnn_training"): timm_bracket,
+    ("speed", "nlp_finetuning"): training_rate,
+    ("speed", "cnn_training"): training_rate,
+    ("speed", "cnn_inference"): image_rate,
 }
-SPLITS: dict[tuple[str, str], Splitter] = dict.fromkeys(MAPPERS, _held_out)
+SPLITS: dict[tuple[str, str], Splitter] = dict.fromkeys(MAPPERS, _held_out) | {("speed", "cnn_training"): _by_net}

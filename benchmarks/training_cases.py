@@ -15,6 +15,10 @@ LADDER = (1024, 768, 512, 384, 256, 192, 128, 96, 64, 48, 32, 24, 16, 12, 8, 6, 
 """the batch sizes that timm's script steps through when one does not run"""
 
 
+INFERRED = 32
+"""images of the traced forward passes; rows have 256 and more"""
+
+
 class Case(msgspec.Struct, frozen=True, kw_only=True):
     """One step to trace."""
 
@@ -61,6 +65,15 @@ def timm(row: Row, batch: int | None = None) -> Case:
     return Case(module="nets_timm", arguments=arguments, card_class="sm_86", steps=2)
 
 
+def timm_inference(row: Row) -> Case:
+    """A forward pass of a few images; operations grow with the batch."""
+    arguments = {
+        "model": row["model"], "batch": INFERRED, "size": int(row["context_or_resolution"].partition("x")[0]),
+        "channels_last": "nhwc" in row["software"], "train": False,
+    }  # fmt: skip
+    return Case(module="nets_timm", arguments=arguments, card_class="sm_86", steps=1)
+
+
 def larger(batch: int) -> int | None:
     """The next larger batch that timm's script would have tried before."""
     at = LADDER.index(batch)
@@ -77,4 +90,6 @@ def cases(row: Row) -> list[Case]:
         batch = int(float(row["batch"]))
         above = larger(batch) if row.file == "memory" else None
         return [timm(row)] + ([timm(row, above)] if above else [])
+    if row["task"] == "cnn_inference" and "timm" in row["source"]:
+        return [timm_inference(row)]
     return []

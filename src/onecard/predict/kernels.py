@@ -208,6 +208,11 @@ SOFTWARE: dict[str, Software] = {
     "litgpt": Software(latency=2e-6, host=22.5e-6, flight=4.0, flight_quantized=2.0),
     "gptq-for-llama": Software(latency=2e-6, host=14e-6, flight=4.0, flight_quantized=2.0, quantized_compute=0.33),
 }
+# a traced eager program, by library (predict/eager.py): PyTorch's dispatcher and autograd start a kernel in about 6 us
+SOFTWARE |= {
+    name: Software(latency=1.5e-6, host=6e-6, spread=0.25, spread_prefill=0.25)
+    for name in ("cublas", "cudnn", "eager", "flash", "efficient", "bitsandbytes")
+}
 SOFTWARE["llama.cpp@metal"] = Software(
     latency=3.7e-6, walk=1.6, cache=0.48, eager_cache=0.48, quantized_compute=0.95, attention=0.53, elementwise=1.5
 )

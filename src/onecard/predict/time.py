@@ -19,7 +19,7 @@ import msgspec
 from onecard.core.cost import Operation, Phase
 from onecard.core.device import Device
 from onecard.core.ranges import Range
-from onecard.predict import kernels
+from onecard.predict import eager, kernels
 from onecard.predict.factors import Factors
 from onecard.predict.kernels import Silicon, Software
 
@@ -73,6 +73,8 @@ def time_operation(operation: Operation, device: Device, silicon: Silicon, softw
         return _on_host(operation, device)
     if device.kind == "cpu" and software.host == 0:
         return processor(operation, device.bandwidth, _cycles(device))
+    if device.kind in ("cuda", "rocm") and operation.kernel.partition("/")[0] in eager.KERNELS:
+        return Timed(operation, *eager.seconds(operation, device, silicon))
     memory = kernels.dram(device, silicon)
     if operation.kind == "matmul":
         rows = operation.shape[0] if operation.shape else 1

@@ -91,7 +91,7 @@ class Counter:
             written = _bytes(args[0]) if isinstance(args[0], torch.Tensor) else 0
         work = kernel.formula(args, out) if kernel.formula is not None else None
         shape: Any = work.shape if work is not None else (read + written).bit_length()
-        key = (phase, facts.name, dtype, shape, crosses)
+        key = (phase, facts.name, dtype, shape, crosses, _channels_last(kernel, first))
         row = self.rows.get(key)
         if row is None:
             row = self.rows[key] = [0, 0, 0, 0, 0]
@@ -113,7 +113,7 @@ class Counter:
             row = [a - b for a, b in zip(row, before, strict=True)] if before else row
             if row[0] <= 0:
                 continue
-            _, name, dtype, shape, crosses = key
+            _, name, dtype, shape, crosses, turned = key
             kernel = TABLE.get(name, GENERAL)
             kind = kernel.kind
             if phase == "optimizer" and kind == "elementwise":
@@ -124,7 +124,7 @@ class Counter:
             found.append(
                 Operation(
                     kind="copy" if crosses and kind != "host" else kind,
-                    kernel=kernel.library,
+                    kernel=kernel.library + ("/nhwc" if turned else ""),
                     format=_format(dtype),
                     compute=compute,
                     flops=row[1],
@@ -141,6 +141,13 @@ class Counter:
     def snapshot(self) -> dict[tuple[Any, ...], Row]:
         """The rows as they are now, for `operations(since=...)`."""
         return {key: list(row) for key, row in self.rows.items()}
+
+
+def _channels_last(kernel: Kernel, images: torch.Tensor | None) -> bool:
+    """Whether a convolution's images lie with their channels together, as its kernels want them."""
+    if kernel.kind != "convolution" or images is None or images.dim() != 4:
+        return False
+    return images.is_contiguous(memory_format=torch.channels_last) and not images.is_contiguous()
 
 
 def _each(value: Any) -> Iterable[torch.Tensor]:

@@ -1,0 +1,106 @@
+"""Seconds of the operations of an eager PyTorch program, as a trace counts them: the same limits, the libraries' shares.
+
+    matmul       FLOPs / (peak of the unit x share of cuBLAS x share of the last wave of tiles), or its bytes
+    convolution  the same as an implicit matrix product of cuDNN; images that lie channel by channel are turned around
+                 before and after, which costs their bytes twice more
+    attention    FLOPs / (peak x share of the fused kernel), or its bytes
+    the rest     bytes / (DRAM x share), normalisations twice over their input
+
+The host starts kernels one after the other; it limits a step only where it is slower than the device (predict/time.py).
+Shares are of published peaks; benchmarks/fit_eager.py prints their errors on the rows that they were not read from.
+"""
+
+from math import ceil
+
+from onecard.core.cost import Operation
+from onecard.core.device import Device
+from onecard.predict import kernels
+from onecard.predict.kernels import Silicon
+
+KERNELS = frozenset({"cublas", "cudnn", "eager", "flash", "efficient", "bitsandbytes"})
+"""values of Operation.kernel (before a "/") that a traced program has"""
+
+TENSOR = {
+    "volta": 0.70, "turing": 0.65, "ampere": 1.0, "ada": 0.95, "ampere-hbm": 0.78, "hopper": 0.65, "blackwell": 0.75,
+    "pascal": 0.9,
+}  # fmt: skip
+"""share of the matrix units' peak (fp32 accumulation) that cuBLAS sustains on large products. GeForce cards halve that
+peak and reach most of it; data-centre cards run into memory and power first"""
+TENSOR_OTHER = 0.6
+ORDINARY = {"ampere": 0.68, "ada": 0.72, "blackwell": 0.72, "volta": 0.92, "turing": 0.9, "pascal": 0.92}
+"""the same for fp32 without matrix units: Ampere and later share half of the lanes with integers"""
+ORDINARY_OTHER = 0.9
+CONVOLUTION = 0.72
+"""cuDNN's share of what cuBLAS reaches: windows overlap, borders are padded, channels are few"""
+ATTENTION = {"flash": 0.62, "efficient": 0.40, "cudnn": 0.75}
+"""share of the matmul rate of fused attention, both directions"""
+STREAM = {"elementwise": 0.97, "optimizer": 0.9, "copy": 0.92, "embedding": 0.6, "quantize": 0.8, "reduction": 0.92}
+"""share of DRAM streaming (Silicon.dram is on top)"""
+SECOND_PASS = {
+    "native_batch_norm": 1.5,
+    "cudnn_batch_norm": 1.5,
+    "native_batch_norm_backward": 1.5,
+    "native_group_norm": 1.5,
+}
+"""bytes moved over bytes counted, where a kernel reads its input once for the statistics and once to normalise"""
+TILES = ((128, 256, 1.0), (128, 128, 0.95), (64, 128, 0.85), (64, 64, 0.7))
+"""rows and columns of a tile, and how well it feeds the units"""
+
+
+def seconds(operation: Operation, device: Device, silicon: Silicon) -> tuple[float, str]:
+    """(likely seconds, what limits them) of all calls of one row, without the gaps between kernels."""
+    memory = kernels.dram(device, silicon)
+    kind = operation.kind
+    if kind in ("matmul", "convolution", "attention"):
+        arithmetic = _arithmetic(operation, device)
+        moved = operation.bytes
+        if kind == "convolution" and not operation.kernel.endswith("/nhwc") and operation.compute in ("fp16", "bf16"):
+            moved += 2 * operation.bytes
+        streamed = moved / (memory * STREAM["reduction"])
+        if kind == "convolution":
+            return arithmetic + (moved - operation.bytes) / (
+                memory * STREAM["copy"]
+            ) if arithmetic > streamed else streamed, ("compute" if arithmetic > streamed else "bandwidth")
+        return max(arithmetic, streamed), "compute" if arithmetic > streamed else "bandwidth"
+    factor = SECOND_PASS.get(operation.label, 1.0)
+    return operation.bytes * factor / (memory * STREAM.get(kind, 0.85)), "bandwidth"
+
+
+def _arithmetic(operation: Operation, device: Device) -> float:
+    peak = kernels.peak(device, operation.compute)
+    if not peak or not operation.flops:
+        return 0.0
+    name = kernels.silicon_name(device)
+    ordinary = operation.compute in ("fp32", "fp64") or not _has_unit(device, operation.compute)
+    share = ORDINARY.get(name, ORDINARY_OTHER) if ordinary else TENSOR.get(name, TENSOR_OTHER)
+    if operation.kind == "attention":
+        share *= ATTENTION.get(operation.kernel, 0.4)
+    else:
+        share *= CONVOLUTION if operation.kind == "convolution" else 1.0
+        share *= wave(operation, device.multiprocessors)
+    return operation.flops / (peak * share)
+
+
+def _has_unit(device: Device, compute: str) -> bool:
+    return compute in device.flops and device.flops[compute] != device.flops.get("fp32")
+
+
+def wave(operation: Operation, multiprocessors: int | None) -> float:
+    """Share of multiprocessors at work, and of tiles that are not padding; a batched product has the tiles of all.
+
+    The number of products in a call follows from its FLOPs: flops / (2 m n k x calls).
+    """
+    if operation.shape is None or not multiprocessors:
+        return 1.0
+    m, n, k = (max(x, 1) for x in operation.shape)
+    products = max(1.0, operation.flops / (2.0 * m * n * k * max(operation.launches, 1.0)))
+    best = 0.0
+    for rows, columns, reuse in TILES:
+        tiles = ceil(m / rows) * ceil(n / columns)
+        filled = m * n / (tiles * rows * columns)
+        busy = tiles * products
+        share = busy / (ceil(busy / multiprocessors) * multiprocessors)
+        # few tiles: the sum over k is split among multiprocessors, with a second pass over the partial sums
+        share = max(share, 0.6 * min(1.0, busy * (k // 256) / multiprocessors))
+        best = max(best, filled * share * reuse)
+    return best * k / (k + 64)  # filling and draining the pipeline of a short sum
