@@ -7,6 +7,7 @@ Each patch cures one symptom, and its file says which:
     parameters.py   Module.to("cuda"), foreach and fused optimizers
     attention.py    the kernel of scaled_dot_product_attention
     host.py         generators and pinned memory
+    layout.py       channels last through convolutions
     check.py        for which versions this was verified, and a trial in a process of its own
 """
 
@@ -31,6 +32,7 @@ def fake_cuda(profile: Profile, live: Callable[[], int], emptied: Callable[[], N
     from onecard.tracing.fake_cuda.attention import attention
     from onecard.tracing.fake_cuda.card import card
     from onecard.tracing.fake_cuda.host import host
+    from onecard.tracing.fake_cuda.layout import backend_layout
     from onecard.tracing.fake_cuda.parameters import horizontal_optimizers, movable_parameters
     from onecard.tracing.fake_cuda.patching import replaced
 
@@ -40,6 +42,10 @@ def fake_cuda(profile: Profile, live: Callable[[], int], emptied: Callable[[], N
         # torch would initialise the device that we only pretend to have
         replaced(fake_tensor, init_gpu_context=lambda device: None),
         replaced(fake_tensor.FakeTensorMode, avoid_device_init=property(lambda mode: True)),
+        replaced(
+            torch._C,
+            _conv_determine_backend_memory_format=backend_layout(torch._C._conv_determine_backend_memory_format),
+        ),
         movable_parameters(),
         horizontal_optimizers(),
         host(),
