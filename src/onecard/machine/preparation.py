@@ -127,6 +127,12 @@ def _torch(facts: Facts) -> Step:
             arguments=("uv", "pip", "install", "torch", "--torch-backend=auto") if "uv" in facts.programs else (),
             why="uv picks the ROCm build for this card", source="https://github.com/astral-sh/uv/pull/14176", date="2026-09-01",
         )  # fmt: skip
+    if facts.has_arc:
+        if have is not None and (have.xpu or "+xpu" in have.version):
+            return Step(name="torch", title=f"PyTorch {have.version} for Intel cards", done=True)
+        return _step(facts, "torch", "PyTorch for Intel cards", ("torch", "--index-url", f"{WHEELS}/xpu"),
+                     "Intel cards need the XPU build", "https://docs.pytorch.org/docs/stable/notes/get_start_xpu.html",
+                     "2026-09-01")  # fmt: skip
     if have is not None:
         return Step(
             name="torch", title=f"PyTorch {have.version}: no card of its own, the CPU build is right", done=True
