@@ -6,6 +6,8 @@ llama.cpp allocates everything before the first token, so both phases hold the s
 
 from typing import NamedTuple
 
+import msgspec
+
 from onecard.core.cost import Part
 from onecard.core.errors import BadSetting
 from onecard.core.model import Model
@@ -59,7 +61,12 @@ def llama_phases(
         model, quant=mix, context=context, sequences=batch, micro_batch=micro_batch, key=key, flash=flash,
         gpu_layers=gpu_layers, version=version, swa_full=swa_full,
     )  # fmt: skip
-    found += cpu_parts(model, mix, context, batch, micro_batch, flash, version)
+    if not gpu_layers:
+        found += cpu_parts(model, mix, context, batch, micro_batch, flash, version)
+    else:
+        # A plan for a card; on a CPU it would still hold, with a buffer of about the card's size.
+        card = next(p for p in found if p.name == "workspace" and p.only == "card")
+        found += (msgspec.structs.replace(card, bytes=card.bytes * 1.1, only="cpu"),)
     if images and model.vision:
         tower = float(tower_bytes(model.vision, model.hidden))
         found += (

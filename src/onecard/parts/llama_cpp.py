@@ -12,7 +12,7 @@ from typing import NamedTuple
 from onecard.core.cost import Part
 from onecard.core.model import LINEAR, MAMBA, Model
 from onecard.core.ranges import Range
-from onecard.parts.kv_cache import llama_kv_bytes, padded, state_bytes
+from onecard.parts.kv_cache import LLAMA_WINDOWS, llama_kv_bytes, padded, state_bytes
 from onecard.parts.llama_graph import Batch, compute_bytes
 from onecard.parts.memo import per_model
 from onecard.parts.mixes import gguf_types
@@ -99,35 +99,61 @@ class Layout(NamedTuple):
     """what a CPU backend with the usual instruction sets would keep in another order"""
 
 
+class _Sizes(NamedTuple):
+    """Bytes of each layer and of what stands outside of them."""
+
+    host: tuple[int, ...]
+    device: tuple[int, ...]
+    largest: tuple[int, ...]
+    table: int
+    """the embedding table, on the host"""
+    table_device: int
+    """the same as the head of a tied model; 0 where the head is a tensor of its own"""
+    head: int
+    head_device: int
+    repacked: int
+
+
+@per_model
+def _sizes(model: Model, quant: str) -> _Sizes:
+    types = gguf_types(model, quant)
+    host, device, largest = [0] * model.layers, [0] * model.layers, [0] * model.layers
+    table = table_device = head = head_device = repacked = 0
+    for tensor in tensors(model):
+        type = types[tensor.name]
+        size, padded_size = tensor_bytes(type, tensor.shape), cuda_bytes(type, tensor.shape)
+        if type in REPACKED and tensor.role in ("attention", "ffn", "expert", "recurrent"):
+            repacked += size
+        if tensor.layer is not None and tensor.layer < model.layers:
+            host[tensor.layer] += size
+            device[tensor.layer] += padded_size
+            largest[tensor.layer] = max(largest[tensor.layer], size)
+        elif tensor.name.startswith("output") or tensor.role == "output":
+            head += size
+            head_device += padded_size
+        else:
+            table += size
+            if tensor.role == "embedding" and model.tied:
+                table_device = padded_size
+    return _Sizes(tuple(host), tuple(device), tuple(largest), table, table_device, head, head_device, repacked)
+
+
 @per_model
 def layout(model: Model, quant: str, on_device: int, output_first: bool) -> Layout:
     """Where each tensor goes with `on_device` of layers + 1 on the device."""
-    types = gguf_types(model, quant)
+    sizes = _sizes(model, quant)
     output = on_device > 0 if output_first else on_device > model.layers
-    first = model.layers + (1 if output_first else 0) - on_device
-    device = host = twice = largest = kept = repacked = 0
-    for tensor in tensors(model):
-        type = types[tensor.name]
-        size = tensor_bytes(type, tensor.shape)
-        if type in REPACKED and tensor.role in ("attention", "ffn", "expert", "recurrent"):
-            repacked += size
-        if tensor.layer is None:
-            head = tensor.role in ("output", "bias") or tensor.name.startswith("output")
-            stays = not (head and output)
-            if tensor.role == "embedding" and model.tied and output:
-                twice = cuda_bytes(type, tensor.shape)
-                device += twice
-            if stays and (tensor.role == "output" or (tensor.role == "embedding" and model.tied)):
-                kept = 0 if output else size
-        else:
-            stays = tensor.layer < first
-            if stays:
-                largest = max(largest, size)
-        if stays:
-            host += size
-        else:
-            device += cuda_bytes(type, tensor.shape)
-    return Layout(device, host, twice, largest, kept, repacked)
+    first = max(0, model.layers + (1 if output_first else 0) - on_device)
+    first = min(first, model.layers)
+    device, host = sum(sizes.device[first:]), sum(sizes.host[:first]) + sizes.table
+    twice = kept = 0
+    if output:
+        twice = sizes.table_device
+        device += sizes.head_device + twice
+    else:
+        host += sizes.head
+        kept = sizes.table if sizes.table_device else sizes.head
+    return Layout(device, host, twice, max(sizes.largest[:first], default=0), kept, sizes.repacked)
 
 
 def llama_parts(
@@ -152,7 +178,7 @@ def llama_parts(
     on_device = everything if gpu_layers is None or gpu_layers < 0 else min(gpu_layers, everything)
     place = layout(model, quant, on_device, age.output_first)
     first = model.layers + (1 if age.output_first else 0) - on_device
-    windows = age.windows and not swa_full
+    windows = age.windows and not swa_full and model.family in LLAMA_WINDOWS
     cells = padded(context, age.cells)
     tokens = min(micro_batch, cells)
     cache = _cache(model, cells, sequences, tokens, key, value, windows, age.latent_without_values)
@@ -194,7 +220,10 @@ def llama_parts(
 def cpu_parts(
     model: Model, quant: str, context: int, sequences: int, micro_batch: int, flash: bool, version: str | None
 ) -> tuple[Part, ...]:
-    """What differs where the processor does the work: its compute buffer, and weights repacked for its instructions."""
+    """What differs where the processor does the work: its compute buffer, and weights repacked for its instructions.
+
+    All of it is only for a CPU: a plan that puts layers on a card does not ask.
+    """
     age = era(version)
     cells = padded(context, age.cells)
     tokens = min(micro_batch, cells)
@@ -207,7 +236,7 @@ def cpu_parts(
         on_card=False,
         selects=age.selects,
         half_mask=age.half_mask,
-        windows=age.windows,
+        windows=age.windows and model.family in LLAMA_WINDOWS,
         stores_rows=age.stores_rows,
         gathers=age.gathers,
         query_last=age.query_last,

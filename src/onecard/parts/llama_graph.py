@@ -50,13 +50,16 @@ def compute_bytes(model: Model, batch: Batch) -> int:
 
 
 def _sampled(model: Model) -> list[int]:
-    """Layers that stand for all: two periods of the pattern of kinds at most, and the last, which gathers its outputs."""
+    """Layers that stand for all: the first of each sort, the first again, and the last, which gathers its outputs.
+
+    From one layer to the next only one hidden state lives on, so more of the same lays out the same way.
+    """
     last = model.layers - 1
-    if not model.layer_kinds and (model.experts is None or model.experts.every == 1):
-        dense = model.experts.dense_layers if model.experts else 0
-        return sorted({min(i, last) for i in (0, dense, dense + 1, last)})
-    period = next((i + 1 for i in range(min(8, last)) if model.kind_of(i) != model.kind_of(0)), 1)
-    return [*range(min(last, max(3, period + 1))), last]
+    sorts: dict[tuple[str, bool], int] = {}
+    for layer in range(last):
+        sorts.setdefault((model.kind_of(layer), is_moe_layer(model, layer)), layer)
+    chosen = [*sorts.values()]
+    return [*chosen, *chosen[:1], last]
 
 
 class _Build:
@@ -87,8 +90,8 @@ class _Build:
             if batch.selects:
                 self._other_branch(other)
         sampled = _sampled(model)
-        for layer in sampled:
-            x = self._layer(layer, x, chosen if layer == sampled[-1] else None)
+        for place, layer in enumerate(sampled, 1):
+            x = self._layer(layer, x, chosen if place == len(sampled) else None)
         x = graph.inplace(self._wide(), self._norm(x))
         graph.node(model.vocab * self.tokens * F32, x)
         return graph.peak()

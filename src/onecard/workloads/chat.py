@@ -170,12 +170,14 @@ def _phases(model: Model, settings: Settings, quant: str, context: int) -> Phase
 
 def default_quant(model: Model, engine: str) -> str:
     """The format where none is asked for: what the file has, Q4_K_M for llama.cpp, 16 bits elsewhere."""
-    return "q4_k_m" if engine == "llama.cpp" else "bf16"
+    if engine != "llama.cpp":
+        return "bf16"
+    return "mxfp4" if model.family == "gpt-oss" else "q4_k_m"  # published in MXFP4: there is nothing better to quantise
 
 
 QUANTS = {
     "llama.cpp": (
-        ("q8_0", 0.0), ("q6_k", 0.0044), ("q5_k_m", 0.0142), ("q4_k_m", 0.0535), ("q3_k_m", 0.2437), ("q2_k", 0.8698),
+        ("q8_0", 0.0), ("q6_k", 0.0044), ("q5_k_m", 0.0142), ("q4_k_m", 0.0535), ("q3_k_m", 0.2437),
     ),
     "transformers": (("bf16", 0.0), ("int8", 0.01), ("nf4", 0.06)),
     "vllm": (("bf16", 0.0), ("gptq-int8", 0.005), ("awq-int4", 0.05)),
@@ -192,7 +194,8 @@ def choices(settings: Settings) -> tuple[Choice, ...]:
     model = model_of(settings.model)
     found: list[Choice] = []
     if settings.quant is None:
-        options = QUANTS.get(settings.engine, ((default_quant(model, settings.engine), 0.0),))
+        options = () if model.family != "gpt-oss" or settings.engine != "llama.cpp" else (("mxfp4", 0.0),)
+        options = options or QUANTS.get(settings.engine, ((default_quant(model, settings.engine), 0.0),))
         if model.tensor_types:
             options = options[:1]  # the file has its own types
         names, harms = zip(*options, strict=True)

@@ -1,0 +1,83 @@
+"""The peak of a Cost on a Device: which parts exist where, the context, reserving engines, one memory for both."""
+
+import pytest
+
+from onecard.catalog import card
+from onecard.core.cost import Cost, Part, Phase
+from onecard.core.device import Device
+from onecard.core.ranges import Range
+from onecard.predict.memory import context, memory
+
+GiB = 2**30
+
+CPU = Device(name="cpu", kind="cpu", architecture="avx2", memory_total=32 * GiB, bandwidth=2e10, unified=True)
+COST = Cost(
+    runtime="llama.cpp",
+    phases=(
+        Phase(
+            name="decode",
+            parts=(
+                Part(name="weights", bytes=Range.exact(4 * GiB)),
+                Part(name="weights", bytes=Range.exact(GiB), place="host"),
+                Part(name="weights", bytes=Range.exact(GiB), place="host", only="card"),
+                Part(name="workspace", bytes=Range.exact(GiB), only="card"),
+                Part(name="other", bytes=Range.exact(2 * GiB), only="cpu"),
+            ),
+        ),
+    ),
+)
+
+
+def test_a_card_has_its_parts_and_the_host_has_the_others():
+    found = memory(COST, card("RTX 4090"))
+    assert found.parts["weights"].likely == 4 * GiB
+    assert found.parts["workspace"].likely == GiB
+    assert "other" not in found.parts
+    assert found.host_parts["weights"].likely == 2 * GiB
+    assert found.peak_bytes.likely == pytest.approx(sum(p.likely for p in found.parts.values()))
+    assert found.allocated is not None and found.allocated.likely == 5 * GiB
+
+
+def test_a_cpu_holds_everything_once():
+    found = memory(COST, CPU)
+    assert found.parts["weights"].likely == 5 * GiB
+    assert found.parts["other"].likely == 2 * GiB
+    assert "workspace" not in found.parts
+    assert not found.host_parts
+
+
+def test_every_architecture_has_a_context_with_a_wide_range():
+    for name in ("GTX 1080", "RTX 2080", "RTX 3090", "RTX 4090", "A100 PCIe 80GB", "H100 PCIe", "RTX 5090"):
+        for runtime in ("llama.cpp", "torch", "vllm"):
+            found = context(card(name), runtime)
+            assert 60 * 2**20 < found.likely < 1.2 * GiB
+            assert found.high / found.low > 2
+    assert context(card("RTX 4090"), "torch").likely > context(card("RTX 4090"), "llama.cpp").likely
+
+
+def test_a_reserving_engine_fills_its_share_with_cache():
+    cost = Cost(
+        runtime="vllm",
+        phases=(
+            Phase(
+                name="decode",
+                parts=(
+                    Part(name="weights", bytes=Range.exact(8 * GiB)),
+                    Part(name="kv_cache", bytes=Range.exact(GiB)),
+                ),
+            ),
+        ),
+        extra={"reserves": 0.9},
+    )
+    device = card("RTX 4090")
+    found = memory(cost, device)
+    assert found.parts["weights"].likely + found.parts["kv_cache"].likely == pytest.approx(0.9 * device.memory_total)
+
+
+def test_a_caching_allocator_reserves_more_than_it_hands_out():
+    cost = Cost(
+        runtime="torch", phases=(Phase(name="decode", parts=(Part(name="weights", bytes=Range.exact(8 * GiB)),)),)
+    )
+    found = memory(cost, card("RTX 4090"))
+    assert found.reserved is not None and found.allocated is not None
+    assert found.allocated.likely < found.reserved.likely < 1.1 * found.allocated.likely
