@@ -194,8 +194,9 @@ def choices(settings: Settings) -> tuple[Choice, ...]:
     model = model_of(settings.model)
     found: list[Choice] = []
     if settings.quant is None:
-        options = () if model.family != "gpt-oss" or settings.engine != "llama.cpp" else (("mxfp4", 0.0),)
-        options = options or QUANTS.get(settings.engine, ((default_quant(model, settings.engine), 0.0),))
+        only = ((default_quant(model, settings.engine), 0.0),)
+        published = settings.engine == "llama.cpp" and model.family == "gpt-oss"
+        options: tuple[tuple[str, float], ...] = only if published else QUANTS.get(settings.engine, only)
         if model.tensor_types:
             options = options[:1]  # the file has its own types
         names, harms = zip(*options, strict=True)
