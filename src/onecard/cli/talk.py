@@ -15,6 +15,7 @@ class Talk:
     def __init__(self, live: Live, *, quiet: bool) -> None:
         self.live, self.quiet = live, quiet
         self.promise: list[float] | None = None
+        self.planned_layers: int | None = None
         self.talked = False
         self.codes: list[int] = []
 
@@ -22,6 +23,9 @@ class Talk:
         kind = event["event"]
         if kind == "begin":
             self.promise = event["plan"]["estimate"]["rates"].get("decode_tokens_per_s")
+            self.planned_layers = event["plan"]["settings"].get("n_gpu_layers")
+        elif kind == "effective":
+            self._placed(event["settings"])
         elif kind == "turn":
             return self._ask()
         if kind == "text":
@@ -50,6 +54,16 @@ class Talk:
                 return {"end": True}
             if text.strip():
                 return {"say": text}
+
+    def _placed(self, effective: dict[str, Any]) -> None:
+        """Silent spilling is hated more than failure: say it when layers are not where the plan has them."""
+        done, of = effective.get("layers_on_device"), effective.get("layers")
+        if done is None or of is None or done >= of:
+            return
+        line = f"{done} of {of} layers are on the device, the others run on the host"
+        planned = self.planned_layers is not None and done >= self.planned_layers
+        self.live.__exit__()
+        click.secho(f"{line}, as planned" if planned else f"SPILLED: {line}", fg=None if planned else "red", err=True)
 
     def _text(self, text: str) -> None:
         if not self.talked:

@@ -60,11 +60,11 @@ def measurement_table(title: str, rows: Sequence[Measurement]) -> Table:
     table.add_column("", style="dim", overflow="fold")
     for row in rows:
         promise = Range(*row.predicted) if row.predicted else None
-        wide = promise is not None and promise.high > promise.low
+        ends = (_value(promise.low, row), _value(promise.high, row)) if promise else ("", "")
         table.add_row(
             Text(_label(row.name), "bold" if row.name == "memory.peak" else ""),
             _value(promise.likely, row) if promise else "",
-            f"{_value(promise.low, row)} to {_value(promise.high, row)}" if promise and wide else "",
+            " to ".join(ends) if ends[0] != ends[1] else "",
             Text("not observed", "dim") if row.measured is None else _value(row.measured, row),
             _error(row, promise),
             "" if row.note == "not observed" else row.note,
@@ -76,7 +76,7 @@ def _error(row: Measurement, promise: Range | None) -> Text:
     if row.error is None or row.measured is None or promise is None:
         return Text("")
     inside = promise.holds(row.measured) or promise.low == promise.high
-    return Text(f"{row.error:+.1%}", "green" if inside else "yellow")
+    return Text(f"{round(row.error, 3) + 0.0:+.1%}", "green" if inside else "yellow")
 
 
 def _label(name: str) -> str:
