@@ -35,6 +35,7 @@ def test_exit_codes_of_doctor(run, tmp_path):
     code, _, err = run("doctor", "--fixture", "/no/such/file")
     assert code == 2 and "next:" in err and "Traceback" not in err
     assert run("doctor", "--explain", "nonsense")[0] == 2
+    assert run("doctor", "--deep", "--fixture", HEALTHY / "linux.json")[0] == 2
     assert run("doctor", "--time", "soon", "--fixture", HEALTHY / "linux.json")[0] == 2
 
 

@@ -163,36 +163,44 @@ def test_an_amd_card_from_sysfs_and_integrated_graphics_not(monkeypatch, tmp_pat
         adapter(vendor=sysfs.INTEL, name=None),
     ]
     monkeypatch.setattr(sysfs, "adapters", lambda: found)
+    monkeypatch.setattr(devices, "DRM", tmp_path)
     card, cpu = machine.probe()
     assert card.kind == "rocm" and card.memory_free == 24000 << 20 and card.host_total == cpu.memory_total
     assert cpu.kind == "cpu"
 
 
-def test_windows_and_apple_cards(monkeypatch):
-    from onecard.machine import apple, windows
+def test_a_card_on_windows(monkeypatch):
+    from onecard.machine import windows
 
-    found = [
-        windows.Adapter("Intel(R) Arc(TM) A770 Graphics", 16 << 30, "32.0"),
-        windows.Adapter("Microsoft Basic Display", None, None),
-    ]
-    monkeypatch.setattr(windows, "adapters", lambda: found)
+    arc = windows.Adapter("Intel(R) Arc(TM) A770 Graphics", 16 << 30, "32.0")
+    monkeypatch.setattr(windows, "adapters", lambda: [arc, windows.Adapter("Microsoft Basic Display", None, None)])
+    monkeypatch.setattr(devices.platform, "system", lambda: "Windows")
+    card, cpu = machine.probe()
+    assert card.kind == "xpu" and card.name == "Arc A770" and card.memory_total == 16 << 30 and cpu.kind == "cpu"
+
+
+def test_an_apple_chip(monkeypatch):
+    from onecard.machine import apple
+
     monkeypatch.setattr(apple, "chip", lambda: apple.Chip("Apple M2 Pro", 19, 32 << 30, 21 << 30))
-    chip, arc, cpu = machine.probe()
+    monkeypatch.setattr(devices.platform, "system", lambda: "Darwin")
+    chip, cpu = machine.probe()
     assert (
         chip.kind == "metal"
         and chip.unified
         and chip.usable == 21 << 30
         and chip.name.startswith("Apple M2 Pro 19-core")
     )
-    assert arc.kind == "xpu" and arc.memory_total == 16 << 30 and cpu.kind == "cpu"
+    assert cpu.kind == "cpu"
 
 
-def test_a_reader_that_hangs_is_left_out(monkeypatch):
+def test_a_reader_that_hangs_is_left_out(monkeypatch, tmp_path):
     import threading
 
     from onecard.machine import sysfs
 
     monkeypatch.setattr(sysfs, "adapters", threading.Event().wait)
+    monkeypatch.setattr(devices, "DRM", tmp_path)
     monkeypatch.setattr(devices, "within", lambda seconds, function, otherwise: _short(function, otherwise))
     assert [d.kind for d in machine.probe()] == ["cpu"]
 

@@ -43,8 +43,13 @@ def command(
 
         show(rules_view(told) if isinstance(told, tuple) else rule_view(told))
         return 0
+    from onecard.core.errors import BadSetting
     from onecard.core.units import parse_duration
 
+    if deep and fixture:
+        raise BadSetting(
+            "--deep with --fixture", why="a recorded machine cannot be tried", next="leave one of the two out"
+        )
     if deep and sys.stderr.isatty():
         click.secho(f"trying the device, at most {seconds} ...", dim=True, err=True)
     found = machines.doctor(fixture=fixture, deep=deep, redact=redact, record=record, seconds=parse_duration(seconds))

@@ -6,16 +6,18 @@ files and the driver's library only, no program, no child, no measurement.
 
 import datetime
 import os
+import platform
 from pathlib import Path
 from typing import Any
 
 from onecard.core.device import Device
 from onecard.core.units import GiB
-from onecard.machine import apple, arithmetic, measured, naming, sysfs, windows
+from onecard.machine import measured
 from onecard.machine.cpu import Processor, processor
 from onecard.machine.nvml import Card, Nvml, likely
 from onecard.machine.patience import within
 
+DRM = Path("/sys/class/drm")
 DRIVER_PATIENCE = 5.0
 """seconds: initialising a driver without persistence mode takes two or three"""
 
@@ -49,6 +51,8 @@ def cpu_device(root: Path = Path("/")) -> Device:
         flops, sources["flops"] = known.flops, known.flops_how
         uncertainty["flops"] = 0.5 if known.disturbed else 0.2
     else:
+        from onecard.machine import arithmetic
+
         flops, sources["flops"] = arithmetic.guess(cpu)
         uncertainty["flops"] = 0.6
     return Device(
@@ -86,6 +90,8 @@ def is_measured() -> bool:
 
 
 def _complete(known: measured.Measured | None) -> bool:
+    from onecard.machine import arithmetic
+
     if known is None or known.disturbed:
         return False
     return bool(known.bandwidth) and (bool(known.flops) or not arithmetic.measurable())
@@ -97,7 +103,7 @@ def measure(again: bool = False) -> measured.Measured:
     Takes all usable cores for some seconds: called by prove, setup and `doctor --deep`, never by plan. Numbers that were
     taken while the machine was busy with other work are a lower bound: the next call measures again and keeps the larger.
     """
-    from onecard.machine import bandwidth
+    from onecard.machine import arithmetic, bandwidth
 
     cpu = processor()
     known = None if again else measured.recall(cpu)
@@ -138,10 +144,16 @@ def _host(cpu: Device) -> dict[str, Any]:
     }
 
 
+# Each reader is imported where its system or its files are there: plan asks for this machine at every start.
+
+
 def _nvidia(cpu: Device) -> list[Device]:
     if not likely():
         return []
-    cards: list[Card] = within(DRIVER_PATIENCE, _nvml_cards, [])
+    from onecard.machine import naming
+
+    nothing: list[Card] = []
+    cards = within(DRIVER_PATIENCE, _nvml_cards, nothing)
     return [naming.from_nvml(card, _host(cpu)) for card in visible(cards, os.environ.get("CUDA_VISIBLE_DEVICES"))]
 
 
@@ -171,6 +183,10 @@ def visible(cards: list[Card], setting: str | None) -> list[Card]:
 
 
 def _sysfs(cpu: Device) -> list[Device]:
+    if not DRM.is_dir():
+        return []
+    from onecard.machine import naming, sysfs
+
     found = []
     nothing: list[sysfs.Adapter] = []
     for a in within(2.0, sysfs.adapters, nothing):
@@ -179,15 +195,18 @@ def _sysfs(cpu: Device) -> list[Device]:
         if kind is None or (kind == "xpu" and a.name is None) or (kind == "rocm" and (a.memory_total or 0) < 3 * GiB):
             continue
         free = a.memory_total - a.memory_used if a.memory_total and a.memory_used is not None else None
-        device = naming.from_row(
-            a.name, f"{kind} card {a.device}", kind, a.memory_total, {**_host(cpu), "memory_free": free}
-        )
+        host = {**_host(cpu), "memory_free": free}
+        device = naming.from_row(a.name, f"{kind} card {a.device}", kind, a.memory_total, host)
         if device is not None:
             found.append(device)
     return found
 
 
 def _apple(cpu: Device) -> list[Device]:
+    if platform.system() != "Darwin":
+        return []
+    from onecard.machine import apple, naming
+
     chip = within(4.0, apple.chip, None)
     if chip is None:
         return []
@@ -198,12 +217,16 @@ def _apple(cpu: Device) -> list[Device]:
 
 
 def _windows(cpu: Device) -> list[Device]:
+    if platform.system() != "Windows":
+        return []
+    from onecard.machine import naming, windows
+
     found = []
     nothing: list[windows.Adapter] = []
     for a in within(2.0, windows.adapters, nothing):
         kind = "rocm" if "Radeon" in a.name else "xpu" if "Arc" in a.name else None
         if kind and (a.memory_total or 0) >= 3 * GiB:
-            device = naming.from_row(a.name, a.name, kind, a.memory_total, _host(cpu))
+            device = naming.from_row(windows.plain(a.name), a.name, kind, a.memory_total, _host(cpu))
             if device is not None:
                 found.append(device)
     return found

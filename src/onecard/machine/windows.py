@@ -35,6 +35,13 @@ def adapters() -> list[Adapter]:
     return found
 
 
+def plain(name: str) -> str:
+    """ "Intel Arc A770" from "Intel(R) Arc(TM) A770 Graphics"."""
+    for mark in ("(R)", "(TM)", "(C)"):
+        name = name.replace(mark, "")
+    return " ".join(name.split()).removesuffix(" Graphics")
+
+
 def facts() -> dict[str, Any]:
     """Windows' part of the Facts: adapters by vendor, driver model, C++ runtime, paging file, battery."""
     found: dict[str, Any] = {"adapters": tuple(f"{_vendor(a.name)}:{a.name}" for a in adapters())}
