@@ -134,14 +134,15 @@ def predict(
     """Ranges by name, and what the trace says of the budget: {"fits": bool, "context": bytes}."""
     target = f"{HERE / 'gpu_cases.py'}:{case}"
     traced = api.traced(target, on=card, budget=budget, **settings, **({"tiny": True} if tiny else {}))
-    memory, step = traced.estimate.memory, traced.estimate.time.get("step")
+    memory = traced.estimate.memory
+    phases = [t.seconds for name, t in traced.estimate.time.items() if name != "build"]
     ranges: dict[str, Any] = {}
     for key in ("allocated", "reserved"):
         found = getattr(memory, key)
         exact = getattr(traced.replay, f"peak_{key}")
         ranges[key] = (found.low, found.likely, found.high) if found else (exact, exact, exact)
-    if step is not None:
-        ranges["seconds"] = (step.seconds.low, step.seconds.likely, step.seconds.high)
+    if phases:
+        ranges["seconds"] = tuple(sum(getattr(p, end) for p in phases) for end in ("low", "likely", "high"))
     return ranges, {"fits": traced.replay.oom is None, "context": traced.context}
 
 
