@@ -9,6 +9,7 @@ from onecard.core.device import Device
 from onecard.core.estimate import Memory, Term
 from onecard.core.units import show_size
 from onecard.predict import kernels
+from onecard.predict.memory import held
 from onecard.predict.time import BANDWIDTH, COMPUTE, DEQUANTISATION, FLOATS, LINK, PhaseSeconds, Timed
 
 
@@ -16,13 +17,10 @@ def explain(cost: Cost, device: Device, memory: Memory, phases: dict[str, PhaseS
     """Terms of the peak, part by part, and of every phase, operation by operation."""
     terms: list[Term] = []
     largest = next((p for p in cost.phases if p.name == memory.phase), None)
-    for part in largest.parts if largest else ():
-        terms.append(
-            Term(
-                name=f"{part.name} ({part.place})" if part.place != "device" else part.name,
-                value=show_size(part.bytes.likely), equation=part.equation, basis=part.basis,
-            )
-        )  # fmt: skip
+    on_device, on_host = held(largest, device) if largest else ([], [])
+    for part in (*on_device, *on_host):
+        name = f"{part.name} (host)" if part in on_host else part.name
+        terms.append(Term(name=name, value=show_size(part.bytes.likely), equation=part.equation, basis=part.basis))
     for phase in cost.phases:
         if phase.name in phases:
             terms += _phase(phase, phases[phase.name], cost, device)

@@ -6,15 +6,14 @@ from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
-from onecard.core.plan import NO, Plan
+from onecard.core.plan import NO, OFFLOAD, Plan
 from onecard.core.units import show_rate, show_size
-from onecard.show.text import MARKS, STYLES, rate_unit, settings_line
+from onecard.show.text import MARKS, STYLES, rate_unit, short_settings
 
 
 def can_view(plans: list[Plan], device: str, usable: str) -> RenderableType:
     """One table of plans, grouped by workload and by the group in each plan's first note."""
     table = Table(box=None, pad_edge=False, header_style="dim", padding=(0, 2, 0, 0))
-    table.add_column("", no_wrap=True)
     table.add_column("", no_wrap=True)
     table.add_column("with", overflow="fold")
     table.add_column("peak of usable", justify="right", no_wrap=True)
@@ -41,11 +40,11 @@ def case_name(plan: Plan) -> str:
 
 def _row(plan: Plan) -> Iterable[RenderableType]:
     memory = plan.estimate.memory
-    yield Text(MARKS[plan.verdict], STYLES[plan.verdict])
-    yield case_name(plan)
+    # One column for both, so that a heading may be as long as they are together.
+    yield Text.assemble((f"{MARKS[plan.verdict]:11}", STYLES[plan.verdict]), case_name(plan))
     tried = plan.decisions[-1].tried if plan.decisions else {}
-    offloads = "n_gpu_layers" in tried and plan.verdict == "offload"
-    yield Text(settings_line({k: v for k, v in tried.items() if k != "n_gpu_layers" or offloads}), "dim")
+    # All layers on the card is what one expects; how many is news only where some are not.
+    yield Text(short_settings(tried, () if plan.verdict == OFFLOAD else ("n_gpu_layers",)), "dim")
     yield f"{show_size(memory.peak_bytes.likely)} of {show_size(memory.usable_bytes)}"
     yield Text("", "dim") if plan.verdict == NO else _speed(plan)
 

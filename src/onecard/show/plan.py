@@ -15,6 +15,7 @@ from onecard.show.text import (
     rate_range,
     rate_unit,
     settings_line,
+    short_settings,
     size_range,
 )
 
@@ -114,7 +115,7 @@ def _decisions(plan: Plan, most: int) -> Table:
     shown = plan.decisions if len(plan.decisions) <= most else (*plan.decisions[: most - 1], plan.decisions[-1])
     for decision in shown:
         style = "green" if decision.outcome == "accepted" else "red"
-        table.add_row(settings_line(decision.tried), Text(decision.outcome, style), Text(decision.why, "dim"))
+        table.add_row(short_settings(decision.tried), Text(decision.outcome, style), Text(decision.why, "dim"))
     if len(plan.decisions) > most:
         table.add_row(Text(f"... and {len(plan.decisions) - most} more (--json shows all)", "dim"), "", "")
     return table
@@ -134,11 +135,13 @@ def _advice(plan: Plan) -> Text:
     return text
 
 
-def _terms(plan: Plan) -> Table:
+def _terms(plan: Plan) -> Group:
+    """The equations; what they rest on stands once below, not in every line."""
     table = Table(box=None, pad_edge=False, header_style="dim")
     for heading in ("number", "value", "because", "basis"):
         table.add_column(heading, overflow="fold", style="dim" if heading == "basis" else "")
+    sources: dict[str, int] = {}
     for term in plan.estimate.terms:
-        because = f"{term.equation}\n{term.source}" if term.source else term.equation
-        table.add_row(term.name, term.value, because, term.basis)
-    return table
+        mark = f" [{sources.setdefault(term.source, len(sources) + 1)}]" if term.source else ""
+        table.add_row(term.name, term.value, Text(term.equation + mark), term.basis)
+    return Group(table, *(Text(f"[{number}] {source}", "dim") for source, number in sources.items()))

@@ -66,3 +66,20 @@ def settings_line(settings: dict[str, object], skip: tuple[str, ...] = ()) -> st
         is_count = isinstance(value, int) and not isinstance(value, bool)
         shown.append(words if value is True else f"{words} {value:,}" if is_count else f"{words} {value}")
     return " · ".join(shown)
+
+
+_SHORT = {
+    "quant": "{}", "context": "{:,} ctx", "kv_type": "KV {}", "n_gpu_layers": "{} GPU layers",
+    "micro_batch": "micro-batch {}", "depth": "depth {}", "method": "{}", "length": "{} tokens",
+}  # fmt: skip
+
+
+def short_settings(settings: dict[str, object], skip: tuple[str, ...] = ()) -> str:
+    """ "q4_k_m · 8,192 ctx": for a table, where a column's width is worth more than a setting's full name."""
+    shown = []
+    for name, value in settings.items():
+        # Keys and values in 16 bits are what everybody expects; only what was given up needs saying.
+        if name in skip or value is None or value is False or (name == "kv_type" and value in ("f16", "bf16")):
+            continue
+        shown.append(_SHORT[name].format(value) if name in _SHORT else settings_line({name: value}))
+    return " · ".join(shown)
