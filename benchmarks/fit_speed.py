@@ -255,12 +255,15 @@ def main() -> None:
     parser.add_argument("--show", action="store_true", help="each row's error")
     parser.add_argument("--all", action="store_true", help="fit on the held-out split too")
     parser.add_argument("--quick", action="store_true", help="do not leave cards out")
+    parser.add_argument("--by", choices=("gpu", "model", "source"), help="what is left out in turn")
     parser.add_argument("--list", action="store_true")
     given = parser.parse_args()
     if given.list or not given.family:
         print("\n".join(FAMILIES))
         return
     family = FAMILIES[given.family]
+    if given.by:
+        family = msgspec.structs.replace(family, by=given.by)
     rows = samples(family, given.data)
     fit = [s for s in rows if given.all or not s.held]
     print(f"{given.family}: {len(rows)} rows, {len(fit)} to fit; before {loss(fit):.4f}")

@@ -150,28 +150,28 @@ SOFTWARE: dict[str, Software] = {
     ),
     "llama.cpp": Software(latency=2.5e-6, quantized_compute=0.9),
     "transformers-4.30": Software(
-        latency=2e-6, host=38e-6, copy=0.22, eager_cache=0.24, flight=4.0, flight_quantized=0.4
+        latency=2e-6, host=36e-6, copy=0.22, eager_cache=0.24, flight=4.0, flight_quantized=0.4
     ),
     "transformers-4.37": Software(
-        latency=2e-6, host=14.8e-6, copy=0.22, cache=0.7, eager_cache=0.24, flight=4.0, flight_quantized=0.48
+        latency=2e-6, host=14.5e-6, copy=0.25, cache=0.95, eager_cache=0.23, flight=4.0, flight_quantized=0.42
     ),
     "transformers-4.38": Software(
-        latency=2e-6, host=18.9e-6, copy=0.52, expand=0.43, cache=0.68, flight=4.0, flight_quantized=0.38
+        latency=2e-6, host=18.5e-6, copy=0.63, expand=0.43, cache=0.95, flight=4.0, flight_quantized=0.44
     ),
     "transformers-4.46": Software(
-        latency=2e-6, host=18.8e-6, copy=1.0, expand=0.43, cache=0.96, flight=4.0, flight_quantized=0.6
+        latency=2e-6, host=18.4e-6, copy=0.86, expand=0.47, cache=1.0, flight=4.0, flight_quantized=0.6
     ),
     "transformers-4.48": Software(
-        latency=2e-6, host=18.0e-6, copy=1.0, expand=0.43, cache=0.96, flight=4.0, flight_quantized=0.6
+        latency=2e-6, host=18.0e-6, copy=0.86, expand=0.43, cache=1.0, flight=4.0, flight_quantized=0.6
     ),
     "transformers": Software(
-        latency=2e-6, host=18.0e-6, copy=1.0, expand=0.43, cache=0.96, flight=4.0, flight_quantized=0.6
+        latency=2e-6, host=18.0e-6, copy=0.86, expand=0.43, cache=1.0, flight=4.0, flight_quantized=0.6
     ),
     "vllm-0.4": Software(
         latency=6.3e-6, step=0.23e-3, stream=1.04, flight=4.0, flight_quantized=4.0, cache=0.7, attention=0.52
     ),
     "vllm-0.4-eager": Software(
-        latency=6.3e-6, host=22e-6, flight=4.0, flight_quantized=4.0, cache=0.94, attention=0.52
+        latency=6.3e-6, host=20.6e-6, flight=4.0, flight_quantized=4.0, cache=0.7, attention=0.52
     ),
     "vllm": Software(
         latency=4.4e-6, step=0.98e-3, stream=1.04, flight=4.0, flight_quantized=4.0, cache=1.0, attention=0.75
@@ -206,8 +206,15 @@ SOFTWARE: dict[str, Software] = {
     "gpt-fast": Software(latency=0.73e-6, stream=1.1, flight=4.0, flight_quantized=2.0),
     "mlc": Software(latency=1.25e-6, flight=4.0, flight_quantized=2.0, eager_cache=0.8),
     "litgpt": Software(latency=2e-6, host=22.5e-6, flight=4.0, flight_quantized=2.0),
-    "gptq-for-llama": Software(latency=2e-6, host=14e-6, flight=4.0, flight_quantized=2.0, quantized_compute=0.33),
+    "gptq-for-llama": Software(latency=2e-6, host=12.5e-6, flight=4.0, flight_quantized=2.0, quantized_compute=0.29),
 }
+"""Fitted rows, with the error on each card (or model) left out in turn, median and p90, as fit_speed.py printed it on 2026-11-24:
+llama.cpp-2023/2024 decode 2.4 and 6.0 %, prefill 4.5 and 22 % (three broken series of the source included); Metal decode 6 and
+14 %, prefill 14 and 42 % (one hot M1 Max); transformers 4.9 and 14.5 %; vLLM 4.7 and 40 % (4.4 and 11.8 % on the held-out models; its
+72B rows contradict each other between releases); exllama 4 and 20 %; AutoAWQ 10 and 28 %; lit-gpt 9 and 47 %; gpt-fast and MLC 4 %.
+Without published rows here, set from their predecessor and the change that `parts/generations.py` names: llama.cpp-mmq and
+llama.cpp (one row: RTX 5090), transformers-4.48 and later, sglang."""
+
 # a traced eager program, by library (predict/eager.py): PyTorch's dispatcher and autograd start a kernel in about 6 us
 SOFTWARE |= {
     name: Software(latency=1.5e-6, host=6e-6, spread=0.25, spread_prefill=0.25)

@@ -275,7 +275,7 @@ def time_phase(phase: Phase, device: Device, runtime: str, factors: Factors | No
         shares[t.limiter] = shares.get(t.limiter, 0.0) + t.seconds
     busy = sum(shares.values())
     limiter = LAUNCHES if host > busy else max(shares, key=lambda name: shares[name])
-    likely = max(busy, host) + step
+    likely = blend(busy, host) + step
     spread = math.hypot(spread + silicon.spread, doubt(device, limiter))
     value, records = 1.0, 0
     if factors is not None and (factor := factors.find(runtime, phase.name, _format(phase))) is not None:
