@@ -10,7 +10,7 @@ from machines import patched
 from onecard.machine import deep as deep_module
 from onecard.machine import measured
 from onecard.machine.cpu import processor
-from onecard.machine.deep import deep, expected, read
+from onecard.machine.deep import deep, expected, keep, read
 from onecard.machine.facts import Deep
 from onecard.machine.patience import Answer
 from onecard.machine.rules import diagnose
@@ -69,6 +69,17 @@ def test_a_cpu_is_compared_with_what_was_measured_on_it():
     cpu = processor()
     measured.remember(cpu, measured.Measured(processor=cpu.name, cores=2, bandwidth=30e9))
     assert expected(facts, Deep(kind="cpu"))["expected"] == {"bandwidth": 30e9}
+
+
+def test_the_cpus_numbers_are_kept_for_later_plans(monkeypatch):
+    cpu = processor()
+    monkeypatch.setattr(deep_module, "load", lambda cpu: 0.1)
+    keep(Deep(kind="cpu", bandwidth=30e9, flops={"fp32": 1e11}))
+    keep(Deep(kind="cpu", bandwidth=10e9, flops={"fp32": 2e11}))  # other work took its share of the memory this time
+    assert measured.recall(cpu).bandwidth == 30e9 and measured.recall(cpu).flops == {"fp32": 2e11}
+    keep(Deep(kind="cuda", bandwidth=900e9, flops={"fp32": 9e13}))
+    keep(Deep(kind="cpu", error="no words"))
+    assert measured.recall(cpu).bandwidth == 30e9
 
 
 @pytest.mark.skipif(os.name != "posix", reason="shell scripts")

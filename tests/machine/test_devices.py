@@ -58,7 +58,7 @@ def bench(monkeypatch):
         monkeypatch.setattr(bandwidth, "measure", copy)
         found = arithmetic.Arithmetic({"fp32": sums * 1e9}, "measured") if sums else None
         monkeypatch.setattr(arithmetic, "measure", lambda threads: found)
-        monkeypatch.setattr(devices, "_load", lambda cpu: load)
+        monkeypatch.setattr(devices, "load", lambda cpu: load)
 
     set_next.calls = 0
     return set_next

@@ -1,5 +1,6 @@
 """Running the trial of `doctor --deep` in a child with a deadline, and setting beside it what the card should reach."""
 
+import datetime
 import sys
 from typing import Any
 
@@ -7,6 +8,7 @@ import msgspec
 
 from onecard.machine import measured, naming
 from onecard.machine.cpu import processor
+from onecard.machine.devices import load
 from onecard.machine.facts import Deep, Facts
 from onecard.machine.nvml import link_rate
 from onecard.machine.patience import Answer, ask
@@ -19,7 +21,28 @@ def deep(facts: Facts, seconds: float = SECONDS) -> Deep:
     """The trial's results. A child that hangs, dies or prints garbage is a result too."""
     answer = ask([sys.executable, "-m", "onecard.machine.trial", str(min(20.0, seconds))], seconds)
     found = read(answer)
-    return msgspec.structs.replace(found, **expected(facts, found))
+    whole = msgspec.structs.replace(found, **expected(facts, found))
+    keep(found)
+    return whole
+
+
+def keep(found: Deep) -> None:
+    """The CPU's numbers serve later plans too; what was measured before is compared with first, then the larger is kept."""
+    if found.kind != "cpu" or not found.bandwidth or not found.flops:
+        return
+    cpu = processor()
+    known = measured.recall(cpu)
+    now = measured.Measured(
+        processor=cpu.name,
+        cores=cpu.cores,
+        bandwidth=found.bandwidth,
+        bandwidth_how=f"doctor --deep, {cpu.cores} threads",
+        flops=found.flops,
+        flops_how=f"measured: doctor --deep, {cpu.cores} threads, 1024 x 1024 x 1024",
+        when=datetime.datetime.now(datetime.UTC).date().isoformat(),
+        load=load(cpu),
+    )
+    measured.remember(cpu, measured.better(known, now) if known is not None else now)
 
 
 def read(answer: Answer | None) -> Deep:

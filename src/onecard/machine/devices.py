@@ -100,7 +100,7 @@ def _complete(known: measured.Measured | None) -> bool:
 def measure(again: bool = False) -> measured.Measured:
     """Memory bandwidth (at most 4 s) and arithmetic (a child, once) of this CPU; remembered for all later plans.
 
-    Takes all usable cores for some seconds: called by prove, setup and `doctor --deep`, never by plan. Numbers that were
+    Takes all usable cores for some seconds: called by prove, never by plan (`doctor --deep` keeps its own numbers too). Numbers that were
     taken while the machine was busy with other work are a lower bound: the next call measures again and keeps the larger.
     """
     from onecard.machine import arithmetic, bandwidth
@@ -109,7 +109,7 @@ def measure(again: bool = False) -> measured.Measured:
     known = None if again else measured.recall(cpu)
     if known is not None and _complete(known):
         return known
-    load = _load(cpu)
+    busy = load(cpu)
     memory = bandwidth.measure(cpu.cores, cpu.memory_available)
     sums = arithmetic.measure(cpu.cores)
     found = measured.Measured(
@@ -120,14 +120,15 @@ def measure(again: bool = False) -> measured.Measured:
         flops=sums.flops if sums else {},
         flops_how=sums.how if sums else known.flops_how if known else "",
         when=datetime.datetime.now(datetime.UTC).date().isoformat(),
-        load=load,
+        load=busy,
     )
     result = measured.better(known, found) if known is not None else found
     measured.remember(cpu, result)
     return result
 
 
-def _load(cpu: Processor) -> float | None:
+def load(cpu: Processor) -> float | None:
+    """Load average of the last minute per processor; None where the system has none (Windows)."""
     try:
         return os.getloadavg()[0] / cpu.machine_logical
     except (OSError, AttributeError):
