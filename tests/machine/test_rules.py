@@ -148,3 +148,17 @@ def test_rules_point_to_public_sources_and_no_two_have_one_name():
     assert len(named) == len(set(named)) >= 45
     assert all(re.fullmatch(r"[a-z0-9]+(-[a-z0-9]+)+", name) for name in named)
     assert all("any" in r.next for r in rules())
+
+
+@pytest.mark.parametrize("version", ["2.13.0a0+git1234", "2.15.0.dev20261101+cu130", "2.13.0+cu130"])
+def test_the_published_table_does_not_speak_of_other_builds(version):
+    """A board with Arm and capability 11.0, a build of one's own: no list of kernels is known, so nothing is claimed."""
+    patch = {
+        "torch.version": version,
+        "packages.torchvision": None,
+        "cards.0.compute_capability": "11.0",
+        "architecture": "aarch64",
+    }
+    assert ids(patched("linux", patch)) == []
+    own = {**patch, "architecture": "x86_64", "cards.0.compute_capability": "7.0"}
+    assert ("card-too-old" in ids(patched("linux", own))) == (version == "2.13.0+cu130")

@@ -233,6 +233,11 @@ class Facts(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
         return next((c.compute_capability for c in self.cards if c.compute_capability), None)
 
     @property
+    def listed_capability(self) -> str | None:
+        """The same where the published table of builds holds: it is of x86-64, and boards with Arm have builds of their own."""
+        return None if (self.architecture or "").lower() in ("aarch64", "arm64") else self.capability
+
+    @property
     def holders(self) -> tuple[Holder, ...]:
         """Processes that hold memory of any card."""
         return tuple(h for r in self.readings for h in r.holders or ())

@@ -91,14 +91,14 @@ def _driver(facts: Facts) -> Step | None:
             name="driver", title=wrong.title, command=wrong.next, why=wrong.cause, source=wrong.source, date=wrong.date
         )
     known = f"NVIDIA driver {facts.driver}" if facts.driver else "NVIDIA driver"
-    if facts.driver_cuda and facts.capability and best_build(facts.capability, facts.driver_cuda) is None:
+    if facts.driver_cuda and facts.listed_capability and best_build(facts.listed_capability, facts.driver_cuda) is None:
         return Step(
             name="driver", title=f"{known} is too old for every PyTorch that runs on this card",
             command="install the newest driver from https://www.nvidia.com/drivers", why="it supports CUDA up to "
             f"{decode_cuda(facts.driver_cuda)}", source=BUILDS[0].source, date=BUILDS[0].date,
         )  # fmt: skip
     cuda = f", CUDA up to {decode_cuda(facts.driver_cuda)}" if facts.driver_cuda else ""
-    newest, now = best_build(facts.capability, None), best_build(facts.capability, facts.driver_cuda)
+    newest, now = best_build(facts.listed_capability, None), best_build(facts.listed_capability, facts.driver_cuda)
     if newest is not None and now is not None and newest.torch != now.torch:
         return Step(
             name="driver", title=f"{known}{cuda}: a newer one would run PyTorch {newest.torch} instead of {now.torch}",
@@ -150,14 +150,14 @@ def right_already(facts: Facts) -> bool:
     if facts.driver_cuda and not driver_runs(facts.driver_cuda, have.cuda):
         return False
     build = build_of(have.version, have.cuda)
-    return build is None or facts.capability is None or card_runs(facts.capability, build.architectures)
+    return build is None or facts.listed_capability is None or card_runs(facts.listed_capability, build.architectures)
 
 
 def _torch_for_nvidia(facts: Facts) -> Step:
     have = facts.torch
     if have is not None and right_already(facts):
         return Step(name="torch", title=f"PyTorch {have.version} runs on this driver and card", done=True)
-    build = best_build(facts.capability, facts.driver_cuda)
+    build = best_build(facts.listed_capability, facts.driver_cuda)
     if build is None:
         return Step(name="torch", title="no PyTorch runs with this driver", why="update the driver first")
     arguments = (_wanted(build), "--index-url", f"{WHEELS}/{build.tag}", *(("--force-reinstall",) if have else ()))

@@ -75,7 +75,7 @@ def _wider(rule: Rule, facts: Facts) -> str | None:
 
 def common(facts: Facts) -> dict[str, object]:
     """Words that many rules use."""
-    build = best_build(facts.capability, facts.driver_cuda) if facts.has_nvidia else None
+    build = best_build(facts.listed_capability, facts.driver_cuda) if facts.has_nvidia else None
     return {
         "card": next((c.name for c in facts.cards), "the NVIDIA card"),
         "capability": facts.capability or "unknown",

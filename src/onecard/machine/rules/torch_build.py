@@ -1,5 +1,7 @@
 """PyTorch's own build: does it have CUDA, does the driver run it, does it hold kernels for the card."""
 
+import re
+
 from onecard.core.finding import ERROR, NOTE, WARNING
 from onecard.machine.builds import (
     PYTHONS,
@@ -26,7 +28,7 @@ def cpu_build(f: Facts) -> Values | None:
 
 def _beyond(f: Facts) -> bool:
     """No published build has kernels for the card: it can show a desktop, and the CPU build is right."""
-    return f.capability is not None and best_build(f.capability, None) is None
+    return f.listed_capability is not None and best_build(f.listed_capability, None) is None
 
 
 def beyond_pytorch(f: Facts) -> Values | None:
@@ -54,7 +56,13 @@ def _architectures(f: Facts) -> tuple[str, ...]:
     """What the installed build holds: as torch itself said in a deep test, else from the published table."""
     if f.deep and f.deep.architectures:
         return f.deep.architectures
-    build = build_of(f.torch.version, f.torch.cuda) if f.torch else None
+    # A build of one's own (an "a0", a "git") or one for Arm follows no published table.
+    published = (
+        f.torch is not None
+        and f.listed_capability is not None
+        and not re.search(r"\d(a|b|rc)\d|dev|git", f.torch.version)
+    )
+    build = build_of(f.torch.version, f.torch.cuda) if f.torch and published else None
     return build.architectures if build else ()
 
 
