@@ -111,7 +111,14 @@ def torch_phases(
         extra = (Part(name="weights", bytes=Range.within(tower_bytes(model.vision, model.hidden), 0.02, 0.04)),)
         work = tower_activations(model.vision, 2) * images
         extra += (Part(name="activations", bytes=Range.within(work, 0.3, 0.5)),)
-    return Phases(_parts(reading) + extra, _parts(writing) + extra)
+    notes = {
+        "weights": f"{format}: matrices of the blocks in {format}, embeddings, head and norms in 16 bits",
+        "kv_cache": f"{prompt:,} tokens while reading, {context:,} at the end, x {batch}, {kind}",
+        "activations": f"the worse of a block's feed-forward and attention for {prompt:,} tokens, and the logits",
+        "workspace": "cuBLAS 8.125 MiB, and room to dequantise the largest matrix where the format needs it",
+        "other": "tables of the rotary embedding, or what loading holds for a moment",
+    }
+    return Phases(_parts(reading, notes) + extra, _parts(writing, notes) + extra)
 
 
 _SPREADS = {
@@ -124,10 +131,10 @@ _SPREADS = {
 """Relative margins: what is counted by name is right to a few percent; workspaces depend on kernels"""
 
 
-def _parts(peak: Peak) -> tuple[Part, ...]:
+def _parts(peak: Peak, notes: dict[str, str]) -> tuple[Part, ...]:
     found = []
     for name, size in peak._asdict().items():
         if size > 0:
             below, above = _SPREADS[name]
-            found.append(Part(name=name, bytes=Range.within(size, below, above)))
+            found.append(Part(name=name, bytes=Range.within(size, below, above), equation=notes[name]))
     return tuple(found)

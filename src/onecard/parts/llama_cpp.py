@@ -10,7 +10,7 @@ import re
 from typing import NamedTuple
 
 from onecard.core.cost import Part
-from onecard.core.model import LINEAR, MAMBA, Model
+from onecard.core.model import FULL, LINEAR, MAMBA, SLIDING, Model
 from onecard.core.ranges import Range
 from onecard.parts.kv_cache import LLAMA_WINDOWS, llama_kv_bytes, padded, state_bytes
 from onecard.parts.llama_graph import Batch, compute_bytes
@@ -199,20 +199,44 @@ def llama_parts(
         gathers=age.gathers,
         query_last=age.query_last,
     )
+    on_host = everything - on_device
+    split = f"{on_device} of {everything} layers"
+    seen = f"{cells:,} cells x {sequences}"
+    width = (
+        f"{model.kv_heads} heads x {model.head_dim} x (K {key} + V {value})"
+        if not model.latent
+        else (f"({model.latent.kv_rank} + {model.latent.rope_dim}) x {key}, one vector a token")
+    )
+    scores = "no scores (flash attention)" if flash else f"scores {model.heads} heads x {cells:,} x {tokens:,} x 4 B"
+    rows = f"{reserve.logits:,} rows of {model.vocab:,} logits"
+    graph = f"largest graph: {tokens:,} tokens, {scores}, {rows}, played through ggml's allocator"
     found = [
-        _part("weights", place.device, 0.001),
-        _part("kv_cache", device_cache, 0.001),
-        _part("other", round(states * share), 0.01),
-        _work(model, reserve, place, on_device),
-        _part("weights", place.host - place.twice, 0.002, "host"),
-        _part("weights", place.twice, 0.002, "host", "card"),
-        _part("kv_cache", host_cache, 0.001, "host"),
-        _part("other", round(states * (1 - share)), 0.01, "host"),
-        _part("other", sequences * model.vocab * 4, 0.05, "host"),
+        _part("weights", place.device, 0.001, equation=f"{quant}: tensors of {split}, without the embedding table"),
+        _part("kv_cache", device_cache, 0.001, equation=f"{_attending(model)} x {seen} x {width}"),
+        _part(
+            "other", round(states * share), 0.01, equation=f"state of {recurrent} recurrent layers x {sequences}, fp32"
+        ),
+        _work(model, reserve, place, on_device, graph),
+        _part(
+            "weights",
+            place.host - place.twice,
+            0.002,
+            "host",
+            equation=f"embedding table and {on_host} of {everything} layers",
+        ),
+        _part("weights", place.twice, 0.002, "host", "card", "the tied table once more, to look up on the host"),
+        _part("kv_cache", host_cache, 0.001, "host", equation=f"{on_host} layers on the host"),
+        _part("other", round(states * (1 - share)), 0.01, "host", equation="states of layers on the host"),
+        _part(
+            "other", sequences * model.vocab * 4, 0.05, "host", equation=f"logits: {sequences} x {model.vocab:,} x 4 B"
+        ),
     ]
     mask = cells * sequences * tokens * (2 if flash and age.half_mask else 4)
-    inputs = mask + model.hidden * tokens * 4 * 2
-    found.append(_part("workspace", inputs, 0.1, "host", "card"))
+    # Looked-up rows and the mask wait in pinned memory; current builds keep their second branch there too.
+    inputs = mask + model.hidden * tokens * 4 * (4 if age.selects else 1)
+    found.append(
+        _part("workspace", inputs, 0.1, "host", "card", "mask and embeddings of a micro-batch, before they are copied")
+    )
     return tuple(p for p in found if p.bytes.high > 0)
 
 
@@ -243,8 +267,8 @@ def cpu_parts(
     )
     repacked = layout(model, quant, 0, age.output_first).repacked
     return (
-        _part("workspace", compute_bytes(model, reserve), 0.03, "device", "cpu"),
-        _part("other", repacked, 0.03, "device", "cpu"),
+        _part("workspace", compute_bytes(model, reserve), 0.03, "device", "cpu", f"largest graph of {tokens:,} tokens"),
+        _part("other", repacked, 0.03, "device", "cpu", "matrices that the processor keeps in its own order of blocks"),
     )
 
 
@@ -264,11 +288,18 @@ def _cache(
     return tuple(by_kind[model.kind_of(layer)] for layer in range(model.layers))
 
 
-def _part(name: str, size: int, spread: float, place: str = "device", only: str = "") -> Part:
-    return Part(name=name, bytes=Range.within(size, spread, spread), place=place, only=only)
+def _part(name: str, size: int, spread: float, place: str = "device", only: str = "", equation: str = "") -> Part:
+    return Part(name=name, bytes=Range.within(size, spread, spread), place=place, only=only, equation=equation)
 
 
-def _work(model: Model, reserve: Batch, place: Layout, on_device: int) -> Part:
+@per_model
+def _attending(model: Model) -> str:
+    """How many layers keep keys and values, by kind."""
+    full, sliding = model.count_kind(FULL), model.count_kind(SLIDING)
+    return f"{full} layers" if not sliding else f"({full} full layers, {sliding} with a window of {model.window:,})"
+
+
+def _work(model: Model, reserve: Batch, place: Layout, on_device: int, equation: str) -> Part:
     """The device's compute buffer. The matrices of a host part pass through it, one at a time."""
     base = compute_bytes(model, reserve)
     likely = float(base)
@@ -278,5 +309,5 @@ def _work(model: Model, reserve: Batch, place: Layout, on_device: int) -> Part:
         likely = max(base, body, head)
     # A margin of a hidden state or two: which block a result falls into depends on details of the graph.
     margin = 0.01 * likely + 2 * 2**20
-    only = "card"
-    return Part(name="workspace", bytes=Range(min(base, likely - margin), likely, likely * 1.01 + margin), only=only)
+    size = Range(min(base, likely - margin), likely, likely * 1.01 + margin)
+    return Part(name="workspace", bytes=size, only="card", equation=equation)

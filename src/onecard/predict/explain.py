@@ -21,6 +21,10 @@ def explain(cost: Cost, device: Device, memory: Memory, phases: dict[str, PhaseS
     for part in (*on_device, *on_host):
         name = f"{part.name} (host)" if part in on_host else part.name
         terms.append(Term(name=name, value=show_size(part.bytes.likely), equation=part.equation, basis=part.basis))
+    if "context" in memory.parts and not any(t.name == "context" for t in terms):
+        base = "what a process takes before it allocates anything: driver state and loaded kernels"
+        value = show_size(memory.parts["context"].likely)
+        terms.append(Term(name="context", value=value, equation=base, basis="guess", source="predict/memory.py"))
     for phase in cost.phases:
         if phase.name in phases:
             terms += _phase(phase, phases[phase.name], cost, device)
