@@ -88,3 +88,43 @@ def test_formats_are_read_with_their_remarks_and_others_are_refused():
     assert base_format("bf16-true") == "bf16"
     with pytest.raises(UnknownName):
         base_format("gptq-int5")
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("attention", "tokens"), [("sdpa", 512), ("sdpa", 2048), ("eager", 512), ("eager", 2048)])
+def test_reading_is_counted_as_the_installed_transformers_allocates(attention, tokens):
+    torch = pytest.importorskip("torch")
+    transformers = pytest.importorskip("transformers")
+    from onecard.core.model import Model
+    from onecard.predict.replay import replay
+    from onecard.tracing.profiles import profile
+    from onecard.tracing.session import trace_steps
+
+    card = profile("sm_90")
+    config = transformers.LlamaConfig(
+        hidden_size=1024, num_hidden_layers=4, intermediate_size=2816, num_attention_heads=16, num_key_value_heads=4,
+        vocab_size=32000, attn_implementation=attention, dtype="bfloat16", pad_token_id=0,
+    )  # fmt: skip
+
+    def make():
+        with torch.device("cuda"):
+            torch.set_default_dtype(torch.bfloat16)
+            try:
+                network = transformers.LlamaForCausalLM(config).eval()
+            finally:
+                torch.set_default_dtype(torch.float32)
+            ids = torch.zeros(1, tokens, dtype=torch.long)
+
+        def step():
+            with torch.no_grad():
+                return network(ids, use_cache=True, logits_to_keep=1)
+
+        return step
+
+    traced = replay(trace_steps(make, card, steps=1).storages.events())
+    over_start = traced.peak_allocated - traced.phases[0].allocated_after - card.blas_workspace
+    shape = Model(
+        name="t", family="llama", layers=4, hidden=1024, heads=16, kv_heads=4, head_dim=64, ffn=2816, vocab=32000
+    )
+    reading, _ = transformers_phases(shape, "bf16", prompt=tokens, context=tokens, attention=attention)
+    assert reading.kv_cache + reading.activations == pytest.approx(over_start, rel=0.08)

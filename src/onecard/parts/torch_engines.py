@@ -27,7 +27,7 @@ def other_phases(
         # AutoAWQ's fused attention takes grouped queries through full scores.
         scores = engine == "gptq-for-llama" or (engine == "autoawq" and model.kv_heads < model.heads)
         attention = "eager" if scores else "flash"
-        block = block_bytes(model, prompt, attention, False) * batch
+        block = block_bytes(model, prompt, attention, False, softmax=6.0) * batch  # fp16: no fp32 copy of the scores
     one = block_bytes(model, 1, "flash", False) * batch + 16.0 * model.vocab * batch
     reading = Peak(weights, cache, max(logits, block), workspace)
     writing = Peak(weights, cache, one, workspace)

@@ -64,19 +64,19 @@ def inner_width(model: Model) -> int:
     return max(model.experts.shared_ffn, model.experts.ffn * 2, model.ffn if model.experts.dense_layers else 0)
 
 
-def block_bytes(model: Model, tokens: int, attention: str, expands: bool, element: float = 2.0) -> float:
+def block_bytes(
+    model: Model, tokens: int, attention: str, expands: bool, element: float = 2.0, softmax: float = 8.0
+) -> float:
     """Activations of one block while reading, at its worse moment: the feed-forward or attention."""
     hidden = model.hidden * element
     gates = 3 if model.gated else 2
     ffn = (gates * inner_width(model) + 4 * model.hidden) * element * tokens
     q, kv = model.heads * model.head_dim * element, model.kv_heads * model.head_dim * element
-    # states (embeddings, input, residual, normed), queries before and after the rotation, keys and values, the output
-    mixing = (4 * hidden + 3 * q + 2 * kv + (2 * q if expands and model.kv_heads < model.heads else 0)) * tokens
+    # states (embeddings, input, residual, normed), queries and the output (or both sides of the rotation), keys and values
+    mixing = (4 * hidden + 2 * q + 2 * kv + (2 * q if expands and model.kv_heads < model.heads else 0)) * tokens
     if attention == "eager":
-        # scores in 16 bits, their softmax in fp32, and that in 16 bits again
-        mixing += model.heads * float(tokens) ** 2 * (2 * element + 4)
-    elif attention == "sdpa" and tokens > 1:
-        mixing += float(tokens) ** 2 * element  # the mask
+        # Scores; for the softmax an fp32 copy of them (bf16 has no kernel that converts as it goes) and its fp32 result.
+        mixing += model.heads * float(tokens) ** 2 * (element + softmax)
     return max(ffn, mixing)
 
 
