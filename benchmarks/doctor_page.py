@@ -30,14 +30,14 @@ are made up to show what findings look like: no card was measured for these figu
 answers in well under two seconds. Each finding has its evidence, its cause, one thing to do, and where and when the
 rule was checked against its source. Exit code 0: healthy, or warnings only. 1: a check found an error. 2: bad input.
 
-{doctor --fixture MACHINES/examples/windows_cpu_build.json}
+{doctor --redact --fixture MACHINES/examples/windows_cpu_build.json}
 
 `onecard doctor --deep` tries the device too, in a child with a deadline: it launches a kernel, multiplies in fp32, fp16,
 bf16 and int8, copies both ways, measures the memory's bandwidth, allocates up to 90 % of what is free, and reads link,
 clocks and throttle reasons *while the device is busy* (an idle card runs its link at the lowest speed; that is normal).
 The numbers are set beside the card's own row of the catalogue. On a machine without a GPU it tries the CPU.
 
-{doctor --fixture MACHINES/examples/slow_card.json}
+{doctor --redact --fixture MACHINES/examples/slow_card.json}
 
 To ask for help, send a recording without names: `onecard doctor --record facts.json --redact`. Whoever gets it sees the
 same findings with `onecard doctor --fixture facts.json`. User names, host names, home folders, serial numbers and UUIDs
