@@ -2,9 +2,9 @@
 
     matmul       FLOPs / (peak of the unit x share of cuBLAS x share of the last wave of tiles), or its bytes
     convolution  the same as an implicit matrix product of cuDNN; images that lie channel by channel are turned around
-                 before and after, which costs their bytes twice more
+                 before and after, which costs their bytes once more
     attention    FLOPs / (peak x share of the fused kernel), or its bytes
-    the rest     bytes / (DRAM x share), normalisations twice over their input
+    the rest     bytes / (DRAM x share)
 
 The host starts kernels one after the other; it limits a step only where it is slower than the device (predict/time.py).
 Shares are of published peaks; benchmarks/fit_eager.py prints their errors on the rows that they were not read from.
@@ -21,28 +21,26 @@ KERNELS = frozenset({"cublas", "cudnn", "eager", "flash", "efficient", "bitsandb
 """values of Operation.kernel (before a "/") that a traced program has"""
 
 TENSOR = {
-    "volta": 0.70, "turing": 0.65, "ampere": 1.0, "ada": 0.95, "ampere-hbm": 0.78, "hopper": 0.65, "blackwell": 0.75,
+    "volta": 0.70, "turing": 0.65, "ampere": 1.0, "ada": 1.05, "ampere-hbm": 0.78, "hopper": 0.65, "blackwell": 0.95,
     "pascal": 0.9,
 }  # fmt: skip
 """share of the matrix units' peak (fp32 accumulation) that cuBLAS sustains on large products. GeForce cards halve that
-peak and reach most of it; data-centre cards run into memory and power first"""
+peak and boost above their table clock while memory and power allow; data-centre cards run into memory and power first"""
 TENSOR_OTHER = 0.6
 ORDINARY = {"ampere": 0.68, "ada": 0.72, "blackwell": 0.72, "volta": 0.92, "turing": 0.9, "pascal": 0.92}
 """the same for fp32 without matrix units: Ampere and later share half of the lanes with integers"""
 ORDINARY_OTHER = 0.9
-CONVOLUTION = 0.72
-"""cuDNN's share of what cuBLAS reaches: windows overlap, borders are padded, channels are few"""
+CONVOLUTION = 1.15
+"""cuDNN's share of what cuBLAS reaches, in FLOPs of the plain sum: some 3 x 3 windows run by Winograd's algorithm, which does with
+fewer"""
 ATTENTION = {"flash": 0.62, "efficient": 0.40, "cudnn": 0.75}
 """share of the matmul rate of fused attention, both directions"""
+TURNED = 1.0
+"""extra bytes of a convolution in halves whose images lie channel by channel, over its own: its kernels want channels together"""
 STREAM = {"elementwise": 0.97, "optimizer": 0.9, "copy": 0.92, "embedding": 0.6, "quantize": 0.8, "reduction": 0.92}
 """share of DRAM streaming (Silicon.dram is on top)"""
-SECOND_PASS = {
-    "native_batch_norm": 1.5,
-    "cudnn_batch_norm": 1.5,
-    "native_batch_norm_backward": 1.5,
-    "native_group_norm": 1.5,
-}
-"""bytes moved over bytes counted, where a kernel reads its input once for the statistics and once to normalise"""
+PIPELINE = 32.0
+"""length of the sum over k at which a tile's loop reaches half of its rate: filling and draining take as long"""
 TILES = ((128, 256, 1.0), (128, 128, 0.95), (64, 128, 0.85), (64, 64, 0.7))
 """rows and columns of a tile, and how well it feeds the units"""
 
@@ -53,17 +51,12 @@ def seconds(operation: Operation, device: Device, silicon: Silicon) -> tuple[flo
     kind = operation.kind
     if kind in ("matmul", "convolution", "attention"):
         arithmetic = _arithmetic(operation, device)
-        moved = operation.bytes
-        if kind == "convolution" and not operation.kernel.endswith("/nhwc") and operation.compute in ("fp16", "bf16"):
-            moved += 2 * operation.bytes
-        streamed = moved / (memory * STREAM["reduction"])
-        if kind == "convolution":
-            return arithmetic + (moved - operation.bytes) / (
-                memory * STREAM["copy"]
-            ) if arithmetic > streamed else streamed, ("compute" if arithmetic > streamed else "bandwidth")
-        return max(arithmetic, streamed), "compute" if arithmetic > streamed else "bandwidth"
-    factor = SECOND_PASS.get(operation.label, 1.0)
-    return operation.bytes * factor / (memory * STREAM.get(kind, 0.85)), "bandwidth"
+        streamed = operation.bytes / (memory * STREAM["reduction"])
+        turned = 0.0
+        if kind == "convolution" and operation.compute in ("fp16", "bf16") and not operation.kernel.endswith("/nhwc"):
+            turned = TURNED * operation.bytes / (memory * STREAM["copy"])
+        return max(arithmetic, streamed) + turned, "compute" if arithmetic > streamed + turned else "bandwidth"
+    return operation.bytes / (memory * STREAM.get(kind, 0.85)), "bandwidth"
 
 
 def _arithmetic(operation: Operation, device: Device) -> float:
@@ -103,4 +96,4 @@ def wave(operation: Operation, multiprocessors: int | None) -> float:
         # few tiles: the sum over k is split among multiprocessors, with a second pass over the partial sums
         share = max(share, 0.6 * min(1.0, busy * (k // 256) / multiprocessors))
         best = max(best, filled * share * reuse)
-    return best * k / (k + 64)  # filling and draining the pipeline of a short sum
+    return best * k / (k + PIPELINE)

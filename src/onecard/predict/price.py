@@ -44,11 +44,16 @@ def price(
             name = f"{phase.name}_{phase.unit}_per_s"
             rates[name] = priced.seconds.rate(phase.units)
             bases[name] = "calibrated" if priced.records else cost.basis
+    whole = total(p.seconds * p.repeat for p in time.values())
+    if cost.events is not None and whole.low > 0:  # a trace knows the phases of one step, not what the step makes
+        rates["step_steps_per_s"] = whole.rate(1)
+        bases["step_steps_per_s"] = "calibrated" if records else cost.basis
+        limiters["step"] = limiters[max(time, key=lambda name: time[name].seconds.likely)]
     memory = traced_memory(cost, device, budget) if cost.events is not None else counted_memory(cost, device, budget)
     return Estimate(
         memory=memory,
         time=time,
-        total_seconds=total(p.seconds * p.repeat for p in time.values()),
+        total_seconds=whole,
         rates=rates,
         limiters=limiters,
         basis="calibrated" if records else cost.basis,
