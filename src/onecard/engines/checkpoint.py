@@ -71,6 +71,34 @@ def save(folder: Path, step: int, state: Any, settings: dict[str, Any], figures:
     return made
 
 
+def seal(folder: Path, step: int, payload: Path, settings: dict[str, Any], figures: dict[str, float]) -> Checkpoint:
+    """Declare a folder that a library wrote into checkpoints/ (a Trainer's checkpoint-120) a whole checkpoint.
+
+    From here on it counts; without this it is what an interrupted save left behind.
+    """
+    for file in _files(payload):
+        _flush(file)
+    made = Checkpoint(
+        step=step, payload=payload.name, bytes=_size(payload), crc32=_crc(payload), settings=settings, figures=figures
+    )
+    write_whole(payload.parent / f"step-{step:08d}.json", msgspec.json.format(msgspec.json.encode(made)))
+    _drop_old(payload.parent)
+    return made
+
+
+def newest_whole(folder: Path) -> Checkpoint | None:
+    """The newest checkpoint that is undamaged, for a library that loads it itself. Raises BadFile where all are damaged."""
+    damaged = []
+    for found in reversed(listed(folder)):
+        why = damage(folder, found)
+        if not why:
+            return found
+        damaged.append(f"step {found.step}: {why}")
+    if damaged:
+        raise _all_damaged(folder, damaged)
+    return None
+
+
 def load(folder: Path, *, device: str = "cpu", step: int | None = None) -> tuple[Checkpoint, Any] | None:
     """The newest checkpoint that is whole, or the one of a given step, with its state; None where there is none yet.
 
@@ -90,12 +118,16 @@ def load(folder: Path, *, device: str = "cpu", step: int | None = None) -> tuple
                 why = f"{type(error).__name__}: {str(error)[:200]}"
         damaged.append(f"step {found.step}: {why}")
     if damaged:
-        raise BadFile(
-            f"no checkpoint in {folder / FOLDER} can be read",
-            why="; ".join(damaged),
-            next="start a new run, or put back the files from a backup",
-        )
+        raise _all_damaged(folder, damaged)
     return None
+
+
+def _all_damaged(folder: Path, damaged: list[str]) -> BadFile:
+    return BadFile(
+        f"no checkpoint in {folder / FOLDER} can be read",
+        why="; ".join(damaged),
+        next="start a new run, or put back the files from a backup",
+    )
 
 
 def listed(folder: Path) -> list[Checkpoint]:
@@ -116,7 +148,7 @@ def last(folder: Path) -> Checkpoint | None:
     """The newest checkpoint whose payload has the right size; quick, so that a parent may ask after every crash."""
     for found in reversed(listed(folder)):
         payload = folder / FOLDER / found.payload
-        if payload.is_file() and payload.stat().st_size == found.bytes:
+        if payload.exists() and _size(payload) == found.bytes:
             return found
     return None
 
@@ -132,9 +164,9 @@ def damage(folder: Path, checkpoint: Checkpoint) -> str:
     payload = folder / FOLDER / checkpoint.payload
     if checkpoint.bytes < 0:
         return "its JSON file is damaged"
-    if not payload.is_file():
+    if not payload.exists():
         return f"{payload.name} is missing"
-    size = payload.stat().st_size
+    size = _size(payload)
     if size != checkpoint.bytes:
         return f"{payload.name} has {size} bytes instead of {checkpoint.bytes}"
     if _crc(payload) != checkpoint.crc32:
@@ -176,7 +208,9 @@ def _drop_old(place: Path) -> None:
     spare = [c for c in kept[:-_KEEP] if top is None or c.step != top.step]
     for old in spare:
         # The JSON first: from then on the payload is no checkpoint any more, wherever a kill falls.
-        (place / old.payload).with_suffix(".json").unlink(missing_ok=True)
+        (place / f"step-{old.step:08d}.json").unlink(missing_ok=True)
+        if (place / old.payload).is_dir():
+            shutil.rmtree(place / old.payload)
         (place / old.payload).unlink(missing_ok=True)
     for leftover in place.glob("*.part"):
         leftover.unlink(missing_ok=True)
@@ -197,11 +231,21 @@ def _flush(file: Path) -> None:
         os.fsync(handle.fileno())
 
 
-def _crc(file: Path) -> int:
+def _files(payload: Path) -> list[Path]:
+    return [payload] if payload.is_file() else sorted(f for f in payload.rglob("*") if f.is_file())
+
+
+def _size(payload: Path) -> int:
+    return sum(f.stat().st_size for f in _files(payload))
+
+
+def _crc(payload: Path) -> int:
+    """CRC over a file, or over all files of a folder in the order of their names."""
     value = 0
-    with file.open("rb") as handle:
-        while block := handle.read(1 << 22):
-            value = zlib.crc32(block, value)
+    for file in _files(payload):
+        with file.open("rb") as handle:
+            while block := handle.read(1 << 22):
+                value = zlib.crc32(block, value)
     return value
 
 

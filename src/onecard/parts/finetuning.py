@@ -1,0 +1,261 @@
+"""What fine-tuning a decoder-only model holds and does: full, LoRA or QLoRA, as transformers, PEFT and TRL do it.
+
+Counted for llama-like blocks (RMS norm, gated feed-forward) in transformers 5 with fused attention; the tests hold it
+against traces of the very trainer step.
+"""
+
+import msgspec
+
+from onecard.core.cost import Operation, Part, Phase
+from onecard.core.model import Model
+from onecard.core.ranges import Range
+from onecard.parts.gpt import WORKSPACE, scaled
+from onecard.parts.lora import adapted, lora_parameters, lora_shapes
+from onecard.parts.optimizer import state_bytes, step_operation
+from onecard.parts.quantized import nf4_bytes
+from onecard.parts.training import Saved, worst_moment
+from onecard.parts.transformer import parameters, tensors
+
+LOSS_TILE = (4096, 32768)
+"""tokens and vocabulary entries whose logits exist at once: TRL folds the loss tile by tile
+(trl.kernels.chunked_logprob, TOKEN_CHUNK_SIZE and the caller's chunk_size in 1.16)"""
+
+
+class Tuning(msgspec.Struct, frozen=True, kw_only=True):
+    """The settings that change memory or time."""
+
+    method: str
+    rank: int
+    target: str
+    optimizer: str
+    precision: str
+    checkpointing: bool
+    fused: bool
+    """attention without a (tokens x tokens) matrix"""
+    batch: int
+    micro: int
+    eval_micro: int
+    sequence: int
+    steps: int
+    every: int
+
+
+def weight_bytes(model: Model, tuning: Tuning) -> float:
+    """The base model: whole in its type, or 4-bit in the linear layers (embedding, head and norms stay)."""
+    element = 2.0 if tuning.precision == "bf16" else 4.0
+    if tuning.method != "qlora":
+        return element * parameters(model)
+    small = {t.name for t in adapted(model, "all")}
+    total = 0.0
+    for tensor in tensors(model):
+        total += nf4_bytes(tensor.elements, double=True) if tensor.name in small else element * tensor.elements
+    return total
+
+
+def trained_shapes(model: Model, tuning: Tuning) -> list[tuple[int, ...]]:
+    """Every trained tensor."""
+    if tuning.method == "full":
+        return [t.shape for t in tensors(model)]
+    return list(lora_shapes(model, tuning.rank, tuning.target))
+
+
+def saved(model: Model, tuning: Tuning) -> Saved:
+    """Bytes per token that autograd keeps, in the type of the stream (e bytes), widths h, q = heads x head_dim, f.
+
+    Both: each norm keeps an fp32 copy of its input (4h); attention keeps rotated q, k and v repeated for all heads, and
+    its output (4q), and for padded sequences its mask in the stream's type (e x tokens of the sequence); the
+    feed-forward keeps gate, silu of it, and up (3f).
+    full: besides, each norm's value before its scale, the inputs of q/k/v and of gate/up (once each, where the stream has
+    the weights' type; under autocast each matrix casts its own: 5h), and the product that goes down (f).
+    LoRA: each adapted matrix keeps its own input, cast for the adapter (h for q, k, v, gate and up, q for out, f for
+    down; without a cast in fp32 those that share an input keep it once), and the rank; a frozen matrix keeps nothing.
+    Without fused attention also scores and probabilities: heads x tokens, e + 4 bytes each.
+    """
+    e = 2 if tuning.precision != "fp32" else 4
+    stream = 2 if tuning.precision == "bf16" else 4
+    h, f, q = model.hidden, model.ffn, model.heads * model.head_dim
+    layer = 2 * (4 * h + 4) + e * (4 * q + 3 * f + tuning.sequence) + 4 * model.heads
+    first = [t for t in adapted(model, tuning.target) if t.layer == 0]
+    if tuning.method == "full" and tuning.precision == "mixed":
+        layer += 2 * 4 * h + e * (5 * h + f)
+    elif tuning.method == "full":
+        layer += e * (4 * h + f)
+    elif tuning.precision == "fp32":
+        named = {t.name.rpartition(".")[0].split(".")[2] for t in first}
+        shared = h * bool(named & {"attn_q", "attn_k", "attn_v"}) + h * bool(named & {"ffn_gate", "ffn_up"})
+        layer += e * (shared + f * ("ffn_down" in named) + tuning.rank * len(first))
+    else:
+        layer += e * sum(t.shape[0] + tuning.rank for t in first)
+    if not tuning.fused:
+        layer += model.heads * tuning.sequence * (e + 4)
+    tokens = tuning.micro * tuning.sequence
+    return Saved(
+        layer=layer,
+        layer_input=stream * h,
+        layer_work=e * (2 * h + 3 * f) + 4 * q,
+        ends=(4 + 2 * stream) * h,
+        loss=_tile(tokens, e) / tokens + 4 * h,
+    )
+
+
+def _tile(tokens: int, element: int) -> float:
+    """Bytes of the logits that exist at once; the buffer is a whole tile wide also for a small vocabulary.
+
+    With Triton (Linux) nothing else is as large. Without it the tile is folded by plain operators: about 32 bytes more
+    for each token and vocabulary entry of a tile.
+    """
+    return float(min(tokens, LOSS_TILE[0]) * LOSS_TILE[1] * element)
+
+
+def phases(model: Model, tuning: Tuning) -> tuple[Phase, ...]:
+    """train, evaluate, save and export."""
+    shapes = trained_shapes(model, tuning)
+    trained = sum(rows for rows in (_count(s) for s in shapes))
+    full = tuning.method == "full"
+    element = 2 if full and tuning.precision == "bf16" else 4
+    state = state_bytes(tuning.optimizer, shapes, element)
+    paged = tuning.optimizer.startswith("paged")
+    weights = weight_bytes(model, tuning) + (0 if full else 4 * trained)
+    tokens = tuning.micro * tuning.sequence
+    outside = sum(t.elements for t in tensors(model) if t.layer is None)
+    per_layer = (trained - (outside if full else 0)) / model.layers * element
+    moment = worst_moment(
+        saved(model, tuning),
+        tokens=tokens,
+        layers=model.layers,
+        layer_gradients=per_layer,
+        other_gradients=outside * element if full else 0,
+        accumulating=tuning.micro < tuning.batch,
+        checkpointing=tuning.checkpointing,
+    )
+    kept = (
+        Part(name="weights", bytes=Range.exact(weights), equation=f"{tuning.method}, {parameters(model):,} parameters"),
+        Part(
+            name="optimizer",
+            bytes=Range.exact(state),
+            place="host" if paged else "device",
+            equation=f"{tuning.optimizer} of {trained:,} trained",
+        ),
+    )
+    casts = _casts(model, tuning, trained)
+    where = f"at the {moment.where}: {tuning.micro} x {tuning.sequence} tokens"
+    work = _operations(model, tuning)
+    trained_part = Part(name="activations", bytes=Range.within(moment.activations + casts, 0.1, 0.1), equation=where)
+    evaluated = tuning.eval_micro * tuning.sequence * (12.0 * model.hidden + 4.0 * model.ffn) + casts
+    evaluated += _tile(tuning.eval_micro * tuning.sequence, 2)
+    evaluations = -(-tuning.steps // tuning.every)
+    return (
+        Phase(
+            name="train",
+            parts=(
+                *kept,
+                Part(name="gradients", bytes=Range.exact(moment.gradients), equation=where),
+                trained_part,
+                WORKSPACE,
+            ),
+            operations=(*work, step_operation(tuning.optimizer, trained, element=element)),
+            repeat=tuning.steps,
+            unit="tokens",
+            units=tuning.batch * tuning.sequence,
+        ),
+        Phase(
+            name="evaluate",
+            parts=(*kept, Part(name="activations", bytes=Range.within(evaluated, 0.1, 0.1)), WORKSPACE),
+            operations=tuple(scaled(o, 0.5) for o in work),
+            repeat=evaluations,
+        ),
+        Phase(
+            name="save",
+            parts=kept,
+            operations=(Operation(kind="copy", place="link", read=element * trained + state),),
+            repeat=evaluations,
+        ),
+        Phase(
+            name="export",
+            parts=(
+                *kept,
+                Part(
+                    name="other",
+                    place="host",
+                    bytes=Range.exact(2.0 * parameters(model)),
+                    equation="merged on the host in the type of the weights",
+                ),
+            ),
+            operations=(Operation(kind="copy", place="link", read=2.0 * parameters(model)),),
+        ),
+    )
+
+
+def _count(shape: tuple[int, ...]) -> int:
+    total = 1
+    for size in shape:
+        total *= size
+    return total
+
+
+def _casts(model: Model, tuning: Tuning, trained: int) -> float:
+    """Copies that autocast makes of fp32 weights for the length of a forward pass, and the 4-bit layer being used."""
+    if tuning.precision == "fp32":
+        return 0.0
+    largest = max(t.elements for t in adapted(model, "all"))
+    if tuning.method == "qlora":
+        return 2.0 * largest + 2.0 * trained
+    return 2.0 * (parameters(model) if tuning.precision == "mixed" else 0) + (
+        2.0 * trained if tuning.method == "lora" else 0.0
+    )
+
+
+def _operations(model: Model, tuning: Tuning) -> tuple[Operation, ...]:
+    """One optimizer step. Forward 2 FLOPs a weight and token, backward 2 for the input and 2 for a trained weight."""
+    e = 2 if tuning.precision != "fp32" else 4
+    tokens, passes = tuning.batch * tuning.sequence, tuning.batch / tuning.micro
+    compute = "bf16" if e == 2 else "fp32"
+    linear = sum(t.elements for t in adapted(model, "all")) + model.hidden * model.vocab
+    forwards = 2.0 if tuning.checkpointing else 1.0
+    backwards = 2.0 if tuning.method == "full" else 1.0
+    extra = 0 if tuning.method == "full" else lora_parameters(model, tuning.rank, tuning.target)
+    width = model.heads * model.head_dim
+    pairs = len(adapted(model, tuning.target)) if extra else 0
+    share = 3.0 if tuning.fused else 6.0
+    streamed = e * (20.0 * model.hidden + 8.0 * width + 8.0 * model.ffn) * model.layers * tokens
+    found = [
+        Operation(
+            kind="matmul",
+            kernel="cublas",
+            format=compute,
+            compute=compute,
+            flops=2.0 * tokens * (linear * (forwards + backwards) + extra * (forwards + 2.0)),
+            read=linear * e * passes * (forwards + backwards) + streamed * 0.3,
+            written=streamed * 0.3,
+            launches=passes * (7.0 * model.layers + 2.0 * pairs) * (forwards + backwards),
+            shape=(tuning.micro * tuning.sequence, model.ffn, model.hidden),
+        ),
+        Operation(
+            kind="attention",
+            kernel="flash" if tuning.fused else "eager",
+            compute=compute,
+            flops=tokens * 2.0 * tuning.sequence * width * model.layers * (forwards + 2.5),
+            read=tokens * e * 3.0 * width * model.layers * (forwards + share),
+            launches=passes * model.layers * (forwards + 2.0),
+        ),
+        Operation(
+            kind="elementwise",
+            read=streamed * (forwards + 2.0) * 0.6,
+            written=streamed * (forwards + 2.0) * 0.4,
+            launches=passes * (model.layers * 60.0 + pairs * 8.0) * (forwards + 2.0),
+        ),
+    ]
+    if tuning.method == "qlora":
+        small = sum(t.elements for t in adapted(model, "all"))
+        times = passes * (forwards + 1.0)
+        found.append(
+            Operation(
+                kind="quantize",
+                kernel="bitsandbytes",
+                format="nf4",
+                read=0.52 * small * times,
+                written=2.0 * small * times,
+                launches=len(adapted(model, "all")) * times,
+            )
+        )
+    return tuple(found)
