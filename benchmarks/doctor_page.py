@@ -27,8 +27,8 @@ are made up to show what findings look like: no card was measured for these figu
 ## doctor: why is my GPU not used, and is it as fast as it should be
 
 `onecard doctor` reads files, package metadata and the driver; it imports no torch, starts no child, changes nothing and
-answers in well under two seconds. Each finding has its evidence, its cause, one thing to do, and where and when the
-rule was checked against its source. Exit code 0: healthy, or warnings only. 1: a check found an error. 2: bad input.
+answers in well under two seconds. Each finding has its evidence, its cause, one thing to do, its
+public source and the date of that knowledge. Exit code 0: healthy, or warnings only. 1: a check found an error. 2: bad input.
 
 {doctor --redact --fixture MACHINES/examples/windows_cpu_build.json}
 

@@ -20,7 +20,7 @@ class Finding(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     """one command, or one thing to do"""
     source: str
     date: str
-    """when the rule was last checked against its source"""
+    """of the knowledge that the rule rests on: advice grows stale, so its age is shown"""
     confidence: str = "high"
     """high: the evidence leaves no other reading; medium: it usually means this; low: a hint"""
 

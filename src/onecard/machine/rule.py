@@ -16,7 +16,7 @@ Values = dict[str, object]
 
 
 class Rule(msgspec.Struct, frozen=True, kw_only=True):
-    """One failure mode: how it shows, why, what to do, who says so, and when that was last checked."""
+    """One failure mode: how it shows, why, what to do, who says so, and of what date that knowledge is."""
 
     id: str
     title: str

@@ -74,7 +74,7 @@ def rule_view(rule: RuleText) -> RenderableType:
     for platform, command in rule.next.items():
         table.add_row("next" if platform == "any" else f"next ({platform})", Text(command, style="green"))
     table.add_row("source", f"{rule.source}")
-    table.add_row("checked", f"{rule.date}, confidence {rule.confidence}")
+    table.add_row("as of", f"{rule.date}, confidence {rule.confidence}")
     return Group(
         Text.assemble((f"{mark}  ", style), (rule.rule, "bold"), f"  {rule.title}"), Padding(table, (0, 0, 0, 2))
     )
