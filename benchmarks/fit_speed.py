@@ -48,11 +48,13 @@ def _silicon(row: str, *fields: tuple[str, float, float]) -> tuple[Constant, ...
 LATENCY, WALK, SHARE = ("latency", 0.5e-6, 2e-5), ("walk", 0.0, 2.0), (0.05, 1.2)
 
 _SERVER = (
-    LATENCY, ("step", 0.0, 5e-3), ("stream", 0.5, 1.1), ("flight_quantized", 0.5, 4.0), ("cache", 0.05, 1.0), ("attention", 0.1, 1.0)
+    LATENCY, ("step", 0.0, 5e-3), ("stream", 0.5, 1.1), ("flight_quantized", 0.5, 4.0), ("cache", 0.05, 1.0),
+    ("attention", 0.1, 1.0), ("compute", 0.8, 1.6), ("quantized_compute", 0.3, 1.6),
 )  # fmt: skip
 
 _EAGER = (
     ("host", 5e-6, 60e-6), ("copy", 0.1, 1.0), ("expand", 0.1, 1.0), ("cache", 0.1, 1.0), ("flight_quantized", 0.1, 4.0),
+    ("compute", 0.8, 1.6),
 )  # fmt: skip
 
 _AWQ = (

@@ -3,6 +3,7 @@
 import math
 import random
 
+import msgspec
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -58,6 +59,14 @@ def test_other_devices_failed_runs_and_unobserved_rates_teach_nothing():
         record(3, 50, measurements=(Measurement(name="peak", unit="bytes", predicted=(1, 2, 3), measured=9),)),
     ]
     assert calibrate(rows, "card").entries == {}
+
+
+def test_a_proof_in_transformers_corrects_the_next_plan_in_transformers():
+    card = catalog.card("RTX 4090")
+    plan = {"device": {"name": card.name}, "settings": {"engine": "transformers", "quant": "bf16"}, "workload": "chat"}
+    factors = calibrate([record(i, 80, device=card.name, plan=plan) for i in range(3)], card.name)
+    work = msgspec.structs.replace(cost(engine="transformers", quant="bf16"), runtime="torch")
+    assert price(work, card, factors).calibrated_by == 3
 
 
 def test_what_factors_had_already_corrected_is_not_corrected_twice():

@@ -43,6 +43,8 @@ def chat_work(
     gpu_layers: llama.cpp's n_gpu_layers; one more than the model has layers (or None) puts the output there too.
     """
     era = generation(engine, version)
+    if gpu_layers is not None and not 0 <= gpu_layers <= model.layers:
+        gpu_layers = None  # llama.cpp's -1, and one more than the layers, mean everything
     if engine != "llama.cpp":
         micro_batch = 8192
     chat = Chat(
@@ -57,6 +59,6 @@ def chat_work(
     )
     reading = prefill(chat, max(1, prompt_tokens))
     return Work(
-        prefill=over_link(chat, reading) if gpu_layers else reading,
+        prefill=over_link(chat, reading) if gpu_layers is not None else reading,
         decode=decode(chat, prompt_tokens + output_tokens / 2),
     )

@@ -30,6 +30,9 @@ FLOOR = 0.08
 
 WIDEST = 0.6
 
+RUNTIMES = ("llama.cpp", "vllm", "sglang", "exllama", "exllamav2")
+"""engines that are a runtime of their own (Cost.runtime); all other work runs in torch"""
+
 
 class Sample(msgspec.Struct, frozen=True, kw_only=True):
     """One phase of one Record."""
@@ -49,7 +52,8 @@ def samples(records: Iterable[Record], device: str) -> list[Sample]:
         if record.outcome != "ok" or _text(record.plan.get("device"), "name") != device:
             continue
         settings = record.plan.get("settings") or {}
-        runtime = str(settings.get("engine") or record.plan.get("workload") or "")
+        engine = str(settings.get("engine") or "")
+        runtime = engine if engine in RUNTIMES else "torch"
         applied = _mapping(_mapping(record.plan.get("estimate")).get("factors"))
         for m in record.measurements:
             phase = m.name.partition("_")[0]

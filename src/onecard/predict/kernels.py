@@ -153,31 +153,59 @@ SOFTWARE: dict[str, Software] = {
         latency=2e-6, host=36e-6, copy=0.22, eager_cache=0.24, flight=4.0, flight_quantized=0.4
     ),
     "transformers-4.37": Software(
-        latency=2e-6, host=14.5e-6, copy=0.25, cache=0.95, eager_cache=0.23, flight=4.0, flight_quantized=0.42
+        compute=1.2,
+        latency=2e-6,
+        host=14.5e-6,
+        copy=0.25,
+        cache=0.95,
+        eager_cache=0.23,
+        flight=4.0,
+        flight_quantized=0.42,
     ),
     "transformers-4.38": Software(
-        latency=2e-6, host=18.5e-6, copy=0.63, expand=0.43, cache=0.95, flight=4.0, flight_quantized=0.44
+        compute=1.2, latency=2e-6, host=18.5e-6, copy=0.63, expand=0.43, cache=0.95, flight=4.0, flight_quantized=0.44
     ),
     "transformers-4.46": Software(
-        latency=2e-6, host=18.4e-6, copy=0.86, expand=0.47, cache=1.0, flight=4.0, flight_quantized=0.6
+        compute=1.2, latency=2e-6, host=18.4e-6, copy=0.86, expand=0.47, cache=1.0, flight=4.0, flight_quantized=0.6
     ),
     "transformers-4.48": Software(
-        latency=2e-6, host=18.0e-6, copy=0.86, expand=0.43, cache=1.0, flight=4.0, flight_quantized=0.6
+        compute=1.2, latency=2e-6, host=18.0e-6, copy=0.86, expand=0.43, cache=1.0, flight=4.0, flight_quantized=0.6
     ),
     "transformers": Software(
-        latency=2e-6, host=18.0e-6, copy=0.86, expand=0.43, cache=1.0, flight=4.0, flight_quantized=0.6
+        compute=1.2, latency=2e-6, host=18.0e-6, copy=0.86, expand=0.43, cache=1.0, flight=4.0, flight_quantized=0.6
     ),
     "vllm-0.4": Software(
-        latency=6.3e-6, step=0.23e-3, stream=1.04, flight=4.0, flight_quantized=4.0, cache=0.7, attention=0.52
+        quantized_compute=1.2,
+        latency=6.3e-6,
+        step=0.23e-3,
+        stream=1.04,
+        flight=4.0,
+        flight_quantized=4.0,
+        cache=0.6,
+        attention=0.6,
     ),
     "vllm-0.4-eager": Software(
-        latency=6.3e-6, host=20.6e-6, flight=4.0, flight_quantized=4.0, cache=0.7, attention=0.52
+        quantized_compute=1.2, latency=6.3e-6, host=20.6e-6, flight=4.0, flight_quantized=4.0, cache=0.7, attention=0.6
     ),
     "vllm": Software(
-        latency=4.4e-6, step=0.98e-3, stream=1.04, flight=4.0, flight_quantized=4.0, cache=1.0, attention=0.75
+        quantized_compute=1.4,
+        latency=4.4e-6,
+        step=0.98e-3,
+        stream=1.04,
+        flight=4.0,
+        flight_quantized=4.0,
+        cache=1.0,
+        attention=0.73,
     ),
     "sglang": Software(
-        latency=3.9e-6, step=0.5e-3, stream=1.04, flight=4.0, flight_quantized=4.0, cache=1.0, attention=0.75
+        quantized_compute=1.4,
+        latency=3.9e-6,
+        step=0.5e-3,
+        stream=1.04,
+        flight=4.0,
+        flight_quantized=4.0,
+        cache=1.0,
+        attention=0.75,
     ),
     "exllama-0": Software(latency=6.1e-6, flight=4.0, flight_quantized=2.0, quantized_compute=0.3, eager_cache=0.4),
     "exllama": Software(

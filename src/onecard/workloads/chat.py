@@ -102,7 +102,7 @@ def cost_of(model: Model, settings: Settings) -> Cost:
         small = model_of(settings.draft)
         other = _phases(small, settings, default_quant(small, settings.engine), context)
         phases = Phases(phases.prefill + other.prefill, phases.decode + other.decode)
-    flash = settings.flash_attention if settings.engine == "llama.cpp" else settings.attention == "flash"
+    flash = settings.flash_attention if settings.engine == "llama.cpp" else settings.attention != "eager"
     work = chat_work(
         model,
         engine=settings.engine,
