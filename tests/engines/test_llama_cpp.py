@@ -52,6 +52,18 @@ def test_context_and_batch_are_the_given_ones(folder):
     assert llama.effective["n_seq_max"] == 2
 
 
+def test_conversations_side_by_side_have_a_slot_each_and_add_up(folder):
+    from onecard.engines.chat_llama import side_by_side
+
+    llama = loaded("llama", folder, sequences=3)
+    prompt = list(range(3, 40))
+    read = side_by_side(3, lambda slot: llama.generate(prompt, 1, slot=slot))
+    assert read.prompt_tokens == 3 * 37
+    written = side_by_side(3, lambda slot: llama.generate(prompt, 8, reuse=True, slot=slot))
+    assert written.output_tokens == 24
+    assert written.cached_tokens == 3 * 36, "every conversation still has its own prompt in its slot"
+
+
 def test_a_longer_prompt_than_the_context_is_refused(folder):
     with pytest.raises(BadSetting, match="refused"):
         loaded("llama", folder, context=256).generate([5] * 400, 4)

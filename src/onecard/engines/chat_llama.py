@@ -7,7 +7,8 @@ import random
 import socket
 import statistics
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -74,9 +75,17 @@ def prove(model: Model, settings: Any, session: Session) -> None:
     with session.phase("warm_up"):
         llama.generate(prompt[:32], 4)
     with session.phase("prefill"):
-        read = repeated(session, "prefill", lambda: llama.generate(prompt, 1))
+        read = repeated(
+            session, "prefill", lambda: side_by_side(settings.batch, lambda slot: llama.generate(prompt, 1, slot=slot))
+        )
     with session.phase("decode"):
-        written = repeated(session, "decode", lambda: _decode(llama, prompt, settings.output_tokens, session))
+        written = repeated(
+            session,
+            "decode",
+            lambda: side_by_side(
+                settings.batch, lambda slot: _decode(llama, prompt, settings.output_tokens, session, slot)
+            ),
+        )
     if read:
         rates = [t.prompt_per_s for t in read]
         session.emit("timings", name="prefill_seconds", seconds=[t.prompt_seconds for t in read])
@@ -88,7 +97,25 @@ def prove(model: Model, settings: Any, session: Session) -> None:
         session.measured("decode_tokens_per_s", statistics.median(rates), "tokens/s", spread(rates))
 
 
-def _decode(llama: Llama, prompt: Sequence[int], count: int, session: Session) -> Timing:
+def side_by_side(count: int, once: Callable[[int], Timing]) -> Timing:
+    """`once(slot)` in as many conversations at the same time; their tokens together, the time of the slowest."""
+    if count == 1:
+        return once(0)
+    with ThreadPoolExecutor(count) as pool:
+        found = list(pool.map(once, range(count)))
+    rates = [t.output_per_s for t in found if t.output_per_s is not None]
+    first = [t.first_token_seconds for t in found if t.first_token_seconds is not None]
+    return Timing(
+        prompt_tokens=sum(t.prompt_tokens for t in found),
+        prompt_seconds=max(t.prompt_seconds for t in found),
+        cached_tokens=sum(t.cached_tokens for t in found),
+        output_tokens=sum(t.output_tokens for t in found),
+        output_per_s=sum(rates) if rates else None,
+        first_token_seconds=max(first) if first else None,
+    )
+
+
+def _decode(llama: Llama, prompt: Sequence[int], count: int, session: Session, slot: int) -> Timing:
     """The prompt is still in the cache: what is timed is the answer alone."""
     done = 0
     times: list[float] = []
@@ -97,10 +124,11 @@ def _decode(llama: Llama, prompt: Sequence[int], count: int, session: Session) -
         nonlocal done
         done += 1
         times.append(time.perf_counter())
-        session.progress(done, count, "tokens")
+        if slot == 0:
+            session.progress(done, count, "tokens")
         return session.stopping
 
-    timing = llama.generate(prompt, count, reuse=True, each=each)
+    timing = llama.generate(prompt, count, reuse=True, each=each, slot=slot)
     session.emit("timings", name="token_seconds", seconds=[b - a for a, b in pairwise(times)])
     return timing
 

@@ -81,8 +81,12 @@ class Llama:
         reuse: bool = False,
         ignore_end: bool = True,
         each: Callable[[str], bool] | None = None,
+        slot: int = -1,
     ) -> Timing:
-        """Continue a prompt of token numbers or text by `count` tokens. `each` gets every piece; True stops."""
+        """Continue a prompt of token numbers or text by `count` tokens. `each` gets every piece; True stops.
+
+        slot: which of the conversations side by side; -1 leaves the choice to llama.cpp.
+        """
         request = {
             "prompt": prompt if isinstance(prompt, str) else list(prompt),
             "n_predict": count,
@@ -91,6 +95,7 @@ class Llama:
             "stream": True,
             "temperature": 0.8,
             "seed": 1,
+            "id_slot": slot,
         }
         return self._stream(self._server.handle_completions, request, each, lambda c: c.get("text") or "")
 
