@@ -145,4 +145,21 @@ def _quant(precision: str) -> str:
     return precision.split()[0]
 
 
+SHAPED = {
+    "Qwen2.5 docs": ("Qwen2.5-7B-Instruct",),
+    "Qwen2 docs": ("Qwen2-7B-Instruct",),
+    "casper-hansen/AutoAWQ": ("Vicuna-7B", "Mistral-7B", "Llama-2-13B", "TinyLlama-1.1B"),
+    "litgpt": ("Falcon-7B", "Llama-2-7B"),
+    "XiongjieDai": ("LLaMA-13B", "LLaMA-30B"),
+}
+"""Rows from which the laws were read: models per source. What else there is, other models and sources, was held out."""
+
+
+def split(row: Row) -> str:
+    """fit or held-out."""
+    shaped = next((models for source, models in SHAPED.items() if row["source"].startswith(source)), ())
+    return "fit" if row["model"] in shaped else "held-out"
+
+
+SPLITS = {("memory", "llm_inference"): split}
 MAPPERS = {("memory", "llm_inference"): map_memory_row}

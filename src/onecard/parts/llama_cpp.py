@@ -308,6 +308,8 @@ def _work(model: Model, reserve: Batch, place: Layout, on_device: int, equation:
         head = base + place.output_on_host
         likely = max(base, body, head)
     # A margin of a hidden state or two: which block a result falls into depends on details of the graph.
-    margin = 0.01 * likely + 2 * 2**20
+    # Graphs of latent attention, recurrent layers and parallel blocks are played less exactly (checked on tiny models: 0 to 14 %).
+    unusual = model.latent is not None or model.recurrent is not None or model.parallel
+    margin = (0.1 if unusual else 0.01) * likely + 2 * 2**20
     size = Range(min(base, likely - margin), likely, likely * 1.01 + margin)
     return Part(name="workspace", bytes=size, only="card", equation=equation)

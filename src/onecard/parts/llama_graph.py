@@ -130,10 +130,13 @@ class _Build:
         graph.view(given, looked, slots, given)
 
     def _norm(self, x: int) -> int:
-        return self.graph.inplace(self.graph.size[x], x)
+        # ggml overwrites the operand of an RMS norm, but not of a layer norm (ggml_op_can_inplace).
+        make = self.graph.node if self.model.norm == "layer" else self.graph.inplace
+        return make(self.graph.size[x], x)
 
     def _normed(self, x: int) -> int:
-        return self.graph.inplace(self.graph.size[x], self._norm(x))
+        normed = self._norm(x)
+        return self.graph.inplace(self.graph.size[normed], normed)
 
     def _layer(self, layer: int, x: int, chosen: int | None) -> int:
         model, graph = self.model, self.graph
@@ -185,9 +188,10 @@ class _Build:
         gate = None
         if model.fused_qkv:
             both = graph.node(self._wide(q_width + 2 * kv_width), x)
-            q = graph.node(self._wide(q_width), graph.view(both), self.positions)
-            k = graph.node(self._wide(kv_width), graph.view(both), self.positions)
-            v = graph.view(both)
+            q, k, v = graph.view(both), graph.view(both), graph.view(both)
+            if rotary:
+                q = graph.node(self._wide(q_width), q, self.positions)
+                k = graph.node(self._wide(kv_width), k, self.positions)
         elif model.gated_attention:
             wide = graph.node(self._wide(2 * q_width), x)
             gate = graph.node(self._wide(q_width), graph.view(wide))
