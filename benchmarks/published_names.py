@@ -118,7 +118,8 @@ def device(gpu: str, memory: str) -> Device:
     gpu = _CARDS.get(gpu, gpu)
     size = memory.removesuffix(".0").strip()
     reason = ""
-    for name in (gpu, f"{gpu} {size}GB", re.sub(r" \d+ ?GB$", "", gpu)):
+    sized = f"{gpu} {size} GB" if size else gpu
+    for name in (sized, gpu, f"{gpu} {size}GB", re.sub(r" \d+ ?GB$", "", gpu)):
         try:
             found = catalog.card(name)
         except OnecardError as error:
