@@ -160,6 +160,21 @@ def test_only_lines_that_matter_are_kept_of_the_kernel_log():
     )
 
 
+def test_no_program_is_started(monkeypatch):
+    import subprocess
+
+    monkeypatch.setattr(subprocess, "Popen", lambda *a, **k: pytest.fail(f"started {a}"))
+    assert collect().memory_total > 0
+
+
+def test_the_kernels_buffer_and_where_it_is_closed_the_log_file_of_this_boot(root, tmp_path):
+    root("var/log/kern.log", "Xid of an old boot\nkernel: Linux version 6.14\nkernel: PM: suspend exit\n")
+    assert linux.kernel_log(tmp_path) == ("kernel: PM: suspend exit",)
+    root("dev/kmsg", "4,1,2,-;NVRM: Xid (PCI:0000:01:00): 31, pid=1\n")
+    assert linux.kernel_log(tmp_path) == ("NVRM: Xid (PCI:0000:01:00): 31, pid=1",)
+    assert linux.kernel_log(tmp_path / "nowhere") == ()
+
+
 @pytest.mark.parametrize(
     ("supplies", "expected"),
     [

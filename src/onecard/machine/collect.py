@@ -1,4 +1,4 @@
-"""Filling Facts from this machine: files, package metadata, NVML, two programs; in less than two seconds.
+"""Filling Facts from this machine: files, package metadata and NVML, without starting a program; in less than two seconds.
 
 Every question has a deadline of its own and all run side by side, so a probe that hangs costs its own answer and
 nothing else. Only a driver is waited for longer: without persistence mode it takes seconds to wake up.
@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from onecard.machine import disks, linux, nvml, packages, sysfs, windows
-from onecard.machine.cpu import processor
+from onecard.machine.cpu import processor, sysctl
 from onecard.machine.facts import Facts, Python, Torch
 from onecard.machine.nvml import Card, Nvml
 from onecard.machine.patience import together, within
@@ -142,7 +142,7 @@ def _nvml() -> dict[str, Any]:
 
 
 def _amd_readings() -> tuple[Any, ...]:
-    amd = [a for a in sysfs.adapters() if a.vendor == sysfs.AMD]
+    amd = [a for a in sysfs.adapters(tools=False) if a.vendor == sysfs.AMD]
     return tuple(sysfs.reading(a, i) for i, a in enumerate(amd))
 
 
@@ -176,10 +176,8 @@ def _of_system(system: str, environment: dict[str, str], programs: dict[str, str
 
 
 def _apple_adapters() -> tuple[str, ...]:
-    from onecard.machine.patience import ask
-
-    told = ask(["sysctl", "-n", "machdep.cpu.brand_string"], 0.5)
-    return (f"apple:{told.text.strip()}",) if told is not None and "Apple" in told.text else ()
+    name = sysctl("machdep.cpu.brand_string") or ""
+    return (f"apple:{name}",) if "Apple" in name else ()
 
 
 def _groups() -> tuple[str, ...]:

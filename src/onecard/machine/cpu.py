@@ -13,7 +13,6 @@ from pathlib import Path
 import msgspec
 
 from onecard.machine.limits import limits
-from onecard.machine.patience import ask
 
 SETS = ("avx", "avx2", "fma", "f16c", "avx_vnni", "avx512f", "avx512_vnni", "avx512_bf16", "avx512_fp16", "amx_tile",
         "amx_bf16", "amx_int8", "neon", "dotprod", "i8mm", "sve", "bf16")  # fmt: skip
@@ -141,8 +140,7 @@ def _darwin() -> Processor:
     names = ("machdep.cpu.brand_string", "hw.physicalcpu", "hw.logicalcpu", "hw.memsize", "hw.cpufrequency_max",
              "hw.optional.arm.FEAT_DotProd", "hw.optional.arm.FEAT_I8MM", "hw.optional.arm.FEAT_BF16",
              "hw.optional.avx2_0", "hw.optional.avx512f", "hw.l2cachesize", "hw.l3cachesize")  # fmt: skip
-    told = ask(["sysctl", *names], 1.0)
-    values = _pairs(told.text if told else "")
+    values = {name: told for name in names if (told := sysctl(name)) is not None}
     on = {n.rpartition(".")[2] for n, v in values.items() if n.startswith("hw.optional") and v == "1"}
     arm = platform.machine() == "arm64"
     flags = {"asimd"} if arm else {"avx", "fma", "f16c"}
@@ -165,6 +163,26 @@ def _darwin() -> Processor:
         memory_total=memory.total,
         memory_available=memory.available,
     )
+
+
+def sysctl(name: str) -> str | None:
+    """A value of macOS' kernel as text, through the C library; None on any other system."""
+    if platform.system() != "Darwin":
+        return None
+    import ctypes
+
+    by_name = getattr(ctypes.CDLL(None), "sysctlbyname", None)
+    size = ctypes.c_size_t(0)
+    if by_name is None or by_name(name.encode(), None, ctypes.byref(size), None, 0) != 0:
+        return None
+    found = ctypes.create_string_buffer(size.value)
+    if by_name(name.encode(), found, ctypes.byref(size), None, 0) != 0:
+        return None
+    raw = found.raw[: size.value]
+    # Numbers come as 4 or 8 bytes, texts end with a zero byte.
+    if name.startswith("hw.") and size.value in (4, 8):
+        return str(int.from_bytes(raw, sys.byteorder))
+    return raw.rstrip(b"\0").decode("utf-8", "replace")
 
 
 def _windows() -> Processor:

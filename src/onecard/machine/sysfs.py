@@ -43,8 +43,11 @@ class Adapter(NamedTuple):
     """gfx1100 ...: AMD's name of the instruction set"""
 
 
-def adapters(root: Path = ROOT) -> list[Adapter]:
-    """All graphics adapters that have a kernel driver, whoever made them, in order of their card number."""
+def adapters(root: Path = ROOT, *, tools: bool = True) -> list[Adapter]:
+    """All graphics adapters that have a kernel driver, whoever made them, in order of their card number.
+
+    tools: where libdrm's list does not know a card, ask rocm-smi for its name.
+    """
     found = []
     for card in sorted((root / "sys/class/drm").glob("card[0-9]*")):
         if not re.fullmatch(r"card\d+", card.name):
@@ -59,7 +62,7 @@ def adapters(root: Path = ROOT) -> list[Adapter]:
                 device=device,
                 folder=folder,
                 driver=_driver(folder),
-                name=_name(root, folder, vendor, device),
+                name=_name(root, folder, vendor, device, tools),
                 memory_total=_number(folder / "mem_info_vram_total"),
                 memory_used=_number(folder / "mem_info_vram_used"),
                 link_width=_number(folder / "current_link_width"),
@@ -106,7 +109,7 @@ def generation(speed: str) -> int | None:
     return {2.5: 1, 5.0: 2, 8.0: 3, 16.0: 4, 32.0: 5, 64.0: 6}.get(float(found[1])) if found else None
 
 
-def _name(root: Path, folder: Path, vendor: str, device: str) -> str | None:
+def _name(root: Path, folder: Path, vendor: str, device: str, tools: bool) -> str | None:
     if vendor == INTEL:
         return ARC.get(device.lower())
     if vendor != AMD:
@@ -119,10 +122,10 @@ def _name(root: Path, folder: Path, vendor: str, device: str) -> str | None:
         parts = [p.strip() for p in line.split(",")]
         if len(parts) == 3 and parts[0].lower() == device[2:].lower() and parts[1].lower() == revision[2:].lower():
             return parts[2]
-    return _rocm_name(device) if root == Path("/") else None
+    return _rocm_name() if tools and root == ROOT else None
 
 
-def _rocm_name(device: str) -> str | None:
+def _rocm_name() -> str | None:
     """From `rocm-smi --showproductname`, where libdrm's list is missing."""
     told = ask(["rocm-smi", "--showproductname"], 1.0)
     found = (
