@@ -120,6 +120,14 @@ def test_more_layers_on_the_device_are_never_slower():
     assert rate(card, gpu_layers=33) == rate(card, gpu_layers=-1) == rate(card)
 
 
+def test_flash_attention_is_never_slower_and_matters_at_depth():
+    card = catalog.card("RTX 3090")
+    for depth in (16, 4096, 30_000):
+        fused, eager = (rate(card, prompt_tokens=depth, flash=flash) for flash in (True, False))
+        assert fused >= eager
+    assert fused / eager > 1.2
+
+
 def test_a_batch_shares_the_weights():
     card = catalog.card("A100 SXM4 80GB")
     one, eight = (rate(card, engine="vllm", quant="bf16", batch=b) for b in (1, 8))

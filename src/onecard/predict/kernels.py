@@ -148,7 +148,9 @@ SOFTWARE: dict[str, Software] = {
     "llama.cpp-mmq": Software(
         eager_cache=0.8, latency=2.75e-6, walk=0.36, flight=0.8, quantized_compute=0.9, elementwise=1.0, attention=0.29
     ),
-    "llama.cpp": Software(latency=2.5e-6, quantized_compute=0.9),
+    "llama.cpp": Software(
+        latency=2.5e-6, walk=0.39, eager_cache=0.8, quantized_compute=0.9, elementwise=1.0, attention=0.29
+    ),
     "transformers-4.30": Software(
         latency=2e-6, host=36e-6, copy=0.22, eager_cache=0.24, flight=4.0, flight_quantized=0.4
     ),

@@ -4,11 +4,11 @@
                            bytes / (SMs x clock x bytes in flight),         too few requests in flight
                            weights / (SMs x clock x weights unpacked) )     the ALUs that unpack a block format
     matrix x matrix   max( FLOPs / (peak x share x wave), FLOPs / (power x FLOPs per joule), bytes / DRAM )
-    phase             max( sum of operations + kernels x gap between two, calls x host's seconds per call )
+    phase             max( sum of operations + kernels x gap between two, calls x host's seconds per call ) + engine's step
 
-Neighbouring limits blend (a p-norm with p = 4): a kernel at the corner of two limits reaches neither. The device works
-while the host already starts the next kernels, so the host limits only where it is slower than the device: that is why
-eager frameworks take as long for a 0.5B model as for a 3B one.
+Every max is a soft one: neighbouring limits blend (a p-norm with p = 4), because a kernel at the corner of two limits
+reaches neither. The device works while the host already starts the next kernels, so the host limits only where it is
+slower than the device: that is why eager frameworks take as long for a 0.5B model as for a 3B one.
 """
 
 import math
