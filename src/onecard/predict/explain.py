@@ -21,6 +21,12 @@ def explain(cost: Cost, device: Device, memory: Memory, phases: dict[str, PhaseS
     for part in (*on_device, *on_host):
         name = f"{part.name} (host)" if part in on_host else part.name
         terms.append(Term(name=name, value=show_size(part.bytes.likely), equation=part.equation, basis=part.basis))
+    each = cost.extra.get("kv_bytes_per_token")
+    if each and "kv_cache" in memory.parts:
+        cache = memory.parts["kv_cache"].likely
+        share = f"{cost.extra['reserves']:.0%} of {show_size(device.memory_total)}"
+        rule = f"{share} less weights and work: pages for {cache / each:,.0f} tokens"
+        terms.append(Term(name="kv_cache reserved", value=show_size(cache), equation=rule, basis="counted"))
     if "context" in memory.parts and not any(t.name == "context" for t in terms):
         base = "what a process takes before it allocates anything: driver state and loaded kernels"
         value = show_size(memory.parts["context"].likely)

@@ -18,6 +18,8 @@ from onecard.core.workload import Need, Workload
 from onecard.engines import chat as engine
 from onecard.parts.chat_parts import RESERVING, Phases, llama_phases, torch_phases
 from onecard.parts.chat_work import chat_work
+from onecard.parts.kv_cache import torch_kv_bytes
+from onecard.parts.torch_inference import KV_ELEMENT
 from onecard.parts.transformer import parameters
 
 Engine = Literal[
@@ -119,6 +121,8 @@ def cost_of(model: Model, settings: Settings) -> Cost:
     extra: dict[str, Any] = {"parameters": parameters(model)}
     if settings.engine in RESERVING:
         extra["reserves"] = settings.gpu_memory_utilization
+        element = KV_ELEMENT.get((settings.kv_type or "f16").lower(), 2.0)
+        extra["kv_bytes_per_token"] = torch_kv_bytes(model, 1, 1, element)
     if settings.engine == "llama.cpp" and settings.n_gpu_layers is not None:
         extra["offloaded_layers"] = (
             max(0, model.layers + 1 - settings.n_gpu_layers) if settings.n_gpu_layers >= 0 else 0
