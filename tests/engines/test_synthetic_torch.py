@@ -114,3 +114,22 @@ def test_a_folder_without_weights_is_refused_in_words(tmp_path):
     Path(tmp_path / "config.json").write_text('{"model_type": "llama"}')
     with pytest.raises(Unavailable, match="cannot be loaded"):
         run(Settings(model=str(tmp_path), engine="transformers", context=64), Chatting(tmp_path, prompt="Hi"))
+
+
+def test_a_proof_fills_the_whole_context_that_was_planned(tmp_path):
+    from onecard.engines.chat_transformers import prove
+    from onecard.parts.kv_cache import torch_kv_bytes
+    from onecard.workloads.chat import Settings
+
+    session = Chatting(tmp_path)
+    told = {}
+    session.measured = lambda name, value, unit, note="": told.update({name: value})
+    session.progress = lambda *_, **__: None
+    settings = Settings(
+        model="llama", engine="transformers", quant="bf16", context=100, prompt_tokens=24, output_tokens=6
+    )
+    prove(MODELS["llama"], settings, session)
+    model = MODELS["llama"]
+    assert told["memory.kv_cache"] == 100 * model.layers * 2 * model.kv_heads * model.head_dim * 2
+    assert told["memory.kv_cache"] == torch_kv_bytes(model, 100)
+    assert told["decode_tokens_per_s"] > 0

@@ -8,9 +8,13 @@ from typing import Any
 from onecard.core.model import Model
 from onecard.core.require import require
 from onecard.core.session import Session
+from onecard.core.units import show_size
 from onecard.engines.repeats import repeated, spread
 from onecard.engines.synthetic_torch import QUANTISED, compute_dtype, empty_model, fill
 from onecard.engines.transformers_config import config_of
+
+FILLING = 60.0
+"""seconds that filling the whole context may take"""
 
 
 class Clock:
@@ -85,7 +89,7 @@ def prove(model: Model, settings: Any, session: Session) -> None:
         written = repeated(session, "decode", once)
     session.measured("memory.weights", float(held_bytes(net)), "bytes", "parameters and buffers")
     if kept:
-        session.measured("memory.kv_cache", float(cache_bytes(kept[0])), "bytes", "tensors of the cache")
+        _fill_context(net, ids, kept[0], settings.context, session)
     if read:
         rates = [ids.numel() / c.first for c in read]
         session.emit("timings", name="prefill_seconds", seconds=[c.first for c in read])
@@ -96,6 +100,30 @@ def prove(model: Model, settings: Any, session: Session) -> None:
         for clock in written:
             session.emit("timings", name="token_seconds", seconds=[b - a for a, b in pairwise(clock.times)])
         session.measured("decode_tokens_per_s", statistics.median(rates), "tokens/s", spread(rates))
+
+
+def _fill_context(net: Any, ids: Any, cache: Any, context: int, session: Session) -> None:
+    """The plan promises room for the whole context, so read on, a prompt at a time, until the cache holds it.
+
+    The cache of transformers grows with the tokens. Where filling it would take longer than FILLING, what it holds by
+    then is told in words and not as a measurement of the whole.
+    """
+    import torch
+
+    start = time.perf_counter()
+    with session.phase("full_context"), torch.inference_mode():
+        while (held := cache.get_seq_length()) < context:
+            if session.stopping or time.perf_counter() - start > FILLING:
+                break
+            piece = ids[:, : min(ids.shape[1], context - held)]
+            net(input_ids=piece, past_key_values=cache, use_cache=True, logits_to_keep=1)
+            session.progress(cache.get_seq_length(), context, "tokens")
+    size = cache_bytes(cache)
+    held = cache.get_seq_length()
+    if held >= context:
+        session.measured("memory.kv_cache", float(size), "bytes", "tensors of the cache, filled")
+    else:
+        session.measured("memory.kv_cache", None, "bytes", f"{show_size(size)} at {held:,} of {context:,} tokens")
 
 
 def _generate(net: Any, ids: Any, count: int, stop: Any = None) -> tuple[Clock, Any]:

@@ -32,7 +32,7 @@ def record_view(record: Record, folder: str = "") -> RenderableType:
         return Group(*pieces)  # it failed before it measured anything: a table of promises would say nothing
     for title, chosen in (("memory", _memory(record)), ("speed", _speed(record))):
         if chosen:
-            pieces += [Text(), measurement_table(title, chosen)]
+            pieces += [Text(), measurement_table(title, chosen, record.measurements)]
     pieces += [Text(line, "dim") for line in _notes(record)]
     if record.quality:
         pieces += [Text(), Text(_quality(record))]
@@ -48,11 +48,11 @@ def _memory(record: Record) -> list[Measurement]:
 
 
 def _speed(record: Record) -> list[Measurement]:
-    return [m for m in record.measurements if m.unit != "bytes"]
+    return [m for m in record.measurements if m.unit not in ("bytes", "share")]
 
 
-def measurement_table(title: str, rows: Sequence[Measurement]) -> Table:
-    """One line a number: predicted with its range, measured, error, and whether it lies inside."""
+def measurement_table(title: str, rows: Sequence[Measurement], every: Sequence[Measurement] = ()) -> Table:
+    """One line a number: predicted with its range, measured, error; beside a rate its shares of the device's limits."""
     table = Table(box=None, pad_edge=False, header_style="dim")
     table.add_column(title)
     for heading in ("predicted", "range", "measured", "error"):
@@ -67,9 +67,18 @@ def measurement_table(title: str, rows: Sequence[Measurement]) -> Table:
             " to ".join(ends) if ends[0] != ends[1] else "",
             Text("not observed", "dim") if row.measured is None else _value(row.measured, row),
             _error(row, promise),
-            "" if row.note == "not observed" else row.note,
+            "; ".join(n for n in ("" if row.note == "not observed" else row.note, _shares(row, every)) if n),
         )
     return table
+
+
+def _shares(row: Measurement, every: Sequence[Measurement]) -> str:
+    """ "61% of bandwidth" """
+    if not row.name.endswith("_per_s"):
+        return ""
+    head = rate_unit(row.name)[0] + "_share_of_"
+    found = [m for m in every if m.name.startswith(head) and m.measured is not None]
+    return ", ".join(f"{m.measured or 0:.0%} of {m.name.removeprefix(head)}" for m in found)
 
 
 def _error(row: Measurement, promise: Range | None) -> Text:
