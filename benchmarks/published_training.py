@@ -152,13 +152,25 @@ def image_rate(row: Row) -> Mapped:
     return Mapped(measured=float(row["value"]), predicted=seconds.rate(batch), engine="eager PyTorch", quantity="speed")
 
 
+def denoising_rate(row: Row) -> Mapped:
+    """Denoising steps per second."""
+    case = training_cases.denoising(row)
+    seconds = step_seconds(row, case, case.arguments["batch"])
+    return Mapped(measured=float(row["value"]), predicted=seconds.rate(1), engine="eager PyTorch", quantity="speed")
+
+
 def _held_out(row: Row) -> str:
     return "held-out"
 
 
 def _by_card(row: Row) -> str:
-    """The RTX 3090's rows shaped the shares of predict/eager.py (benchmarks/fit_eager.py); other cards only their units'."""
-    return "fit" if "3090" in row["gpu"] else "held-out"
+    """The RTX 3090's rows, and Stable Diffusion 1.5 on A100 and V100, shaped the shares of predict/eager.py
+    (benchmarks/fit_eager.py); of other cards only the matrix units' share was read."""
+    return (
+        "fit"
+        if "3090" in row["gpu"] or (row["gpu"].startswith(("A100", "V100")) and "1.5" in row["model"])
+        else "held-out"
+    )
 
 
 MAPPERS: dict[tuple[str, str], Mapper] = {
@@ -168,8 +180,10 @@ MAPPERS: dict[tuple[str, str], Mapper] = {
     ("speed", "nlp_finetuning"): training_rate,
     ("speed", "cnn_training"): training_rate,
     ("speed", "cnn_inference"): image_rate,
+    ("speed", "diffusion_inference"): denoising_rate,
 }
 SPLITS: dict[tuple[str, str], Splitter] = dict.fromkeys(MAPPERS, _held_out) | {
     ("speed", "cnn_training"): _by_card,
     ("speed", "cnn_inference"): _by_card,
+    ("speed", "diffusion_inference"): _by_card,
 }

@@ -74,6 +74,31 @@ def timm_inference(row: Row) -> Case:
     return Case(module="nets_timm", arguments=arguments, card_class="sm_86", steps=1)
 
 
+CLASSES = {
+    "A100": "sm_80", "V100": "sm_70", "T4": "sm_75", "RTX 3090": "sm_86", "RTX 4090": "sm_89", "RTX 4080": "sm_89", "A10G": "sm_86",
+}  # fmt: skip
+"""class of the cards of diffusion rows, by the start of their name"""
+
+
+def denoising(row: Row) -> Case:
+    """A denoising step of an eager pipeline; img2img and inpainting run the same UNet (but for its first convolution)."""
+    name, software = row["model"], row["software"]
+    if row["unit"] != "it/s":
+        raise Unmapped("seconds of a whole pipeline: text encoder, steps and decoder are not told apart")
+    if not any(word in software for word in ("eager", "vanilla PyTorch 2")):
+        raise Unmapped("compiled, or another engine: a trace sees the eager program")
+    if "ControlNet" in name or name.startswith("IF") or "2.1" in name:
+        raise Unmapped("its net is not traced yet")
+    card = next((c for start, c in CLASSES.items() if row["gpu"].startswith(start)), None)
+    if card is None:
+        raise Unmapped(f"no class for {row['gpu']}")
+    arguments = {
+        "model": "sdxl" if "XL" in name else "sd15", "batch": int(row["batch"]),
+        "size": int(row["context_or_resolution"].partition("x")[0]),
+    }  # fmt: skip
+    return Case(module="nets_unet", arguments=arguments, card_class=card, steps=1)
+
+
 def larger(batch: int) -> int | None:
     """The next larger batch that timm's script would have tried before."""
     at = LADDER.index(batch)
@@ -92,4 +117,9 @@ def cases(row: Row) -> list[Case]:
         return [timm(row)] + ([timm(row, above)] if above else [])
     if row["task"] == "cnn_inference" and "timm" in row["source"]:
         return [timm_inference(row)]
+    if row.file == "speed" and row["task"] == "diffusion_inference":
+        try:
+            return [denoising(row)]
+        except Unmapped:
+            return []
     return []

@@ -33,6 +33,9 @@ ORDINARY_OTHER = 0.9
 CONVOLUTION = 1.15
 """cuDNN's share of what cuBLAS reaches, in FLOPs of the plain sum: some 3 x 3 windows run by Winograd's algorithm, which does with
 fewer"""
+CONVOLUTION_FAST = 0.70
+"""the same where the matrix units run at their full rate (volta, ampere-hbm, hopper): the windows' loads cannot feed them"""
+FAST = ("volta", "ampere-hbm", "hopper")
 ATTENTION = {"flash": 0.62, "efficient": 0.40, "cudnn": 0.75}
 """share of the matmul rate of fused attention, both directions"""
 TURNED = 1.0
@@ -41,6 +44,8 @@ STREAM = {"elementwise": 0.97, "optimizer": 0.9, "copy": 0.92, "embedding": 0.6,
 """share of DRAM streaming (Silicon.dram is on top)"""
 PIPELINE = 32.0
 """length of the sum over k at which a tile's loop reaches half of its rate: filling and draining take as long"""
+HOST = {"backward": 0.4, "optimizer": 0.5}
+"""host's time per kernel relative to a forward pass in Python: the engine of autograd runs in C++, optimizers loop over lists"""
 TILES = ((128, 256, 1.0), (128, 128, 0.95), (64, 128, 0.85), (64, 64, 0.7))
 """rows and columns of a tile, and how well it feeds the units"""
 
@@ -68,8 +73,12 @@ def _arithmetic(operation: Operation, device: Device) -> float:
     share = ORDINARY.get(name, ORDINARY_OTHER) if ordinary else TENSOR.get(name, TENSOR_OTHER)
     if operation.kind == "attention":
         share *= ATTENTION.get(operation.kernel, 0.4)
+        if operation.shape is not None:  # heads are padded to a multiple of 32
+            head = max(operation.shape[2], 1)
+            share *= head / (ceil(head / 32) * 32)
     else:
-        share *= CONVOLUTION if operation.kind == "convolution" else 1.0
+        if operation.kind == "convolution":
+            share *= CONVOLUTION_FAST if name in FAST else CONVOLUTION
         share *= wave(operation, device.multiprocessors)
     return operation.flops / (peak * share)
 

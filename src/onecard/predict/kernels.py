@@ -245,9 +245,9 @@ llama.cpp-2023/2024 decode 2.4 and 6.0 %, prefill 4.5 and 22 % (three broken ser
 Without published rows here, set from their predecessor and the change that `parts/generations.py` names: llama.cpp-mmq and
 llama.cpp (one row: RTX 5090), transformers-4.48 and later, sglang."""
 
-# a traced eager program, by library (predict/eager.py): PyTorch's dispatcher and autograd start a kernel in about 6 us
+# a traced eager program, by library (predict/eager.py): modules in Python and PyTorch's dispatcher start a kernel in about 18 us
 SOFTWARE |= {
-    name: Software(latency=1.5e-6, host=6e-6, spread=0.25, spread_prefill=0.25)
+    name: Software(latency=1.5e-6, host=18e-6, spread=0.25, spread_prefill=0.25)
     for name in ("cublas", "cudnn", "eager", "flash", "efficient", "bitsandbytes")
 }
 SOFTWARE["llama.cpp@metal"] = Software(

@@ -267,7 +267,8 @@ def time_phase(phase: Phase, device: Device, runtime: str, factors: Factors | No
         software = kernels.software(operation.kernel, device.kind)
         timed.append(time_operation(operation, device, silicon, software))
         gaps += operation.launches * kernels.gap(device, silicon, operation.kernel, software.latency)
-        host += operation.launches * software.host
+        traced = operation.kernel.partition("/")[0] in eager.KERNELS
+        host += operation.launches * software.host * (eager.HOST.get(phase.name, 1.0) if traced else 1.0)
         step = max(step, software.step_prefill if phase.name == "prefill" else software.step)
         spread = max(spread, software.spread_prefill if phase.name == "prefill" else software.spread)
     shares = {LAUNCHES: gaps}
