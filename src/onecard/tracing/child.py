@@ -43,7 +43,7 @@ def perform(job: Job) -> Result:
 
     folder = Path(job.target.file).parent
     import_early(Path(job.target.file).read_text(encoding="utf-8", errors="replace"))
-    trace = Trace(job.profile, unknown=job.unknown, steps=job.steps)
+    trace = Trace(job.profile, job.unknown, job.steps, job.routing)
     overlay = Overlay(Path(job.scratch), folder)
     start = time.perf_counter()
     stopped: list[str] = []

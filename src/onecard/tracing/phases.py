@@ -35,6 +35,8 @@ class Phases:
         """called before each outermost call of a module, once the phase has changed"""
         self.calls = 0
         """outermost calls of modules so far"""
+        self.recurrent = False
+        """an LSTM, GRU or RNN was called"""
         self._stack: list[str] = []
         self._names: dict[int, str] = {}
         # weak, so that a program that drops its model frees it
@@ -116,6 +118,8 @@ class Phases:
 
     def _before_module(self, module: nn.Module, args: Any) -> None:
         name = self._names.get(id(module))
+        if isinstance(module, nn.RNNBase):
+            self.recurrent = True
         if not self._stack:
             if not self._in_backward:
                 self.calls += 1

@@ -47,14 +47,14 @@ class Trace:
     unknown: share that a mask without known values selects (values.py).  steps: how many steps to watch.
     """
 
-    def __init__(self, profile: Profile, unknown: float = 1.0, steps: int = STEPS) -> None:
+    def __init__(self, profile: Profile, unknown: float = 1.0, steps: int = STEPS, routing: str = "balanced") -> None:
         self.profile = profile
         self.steps = steps
         self.storages = Storages("cuda")
         self.phases = Phases(self.storages)
         self.operations = Operations()
         self.scratch = Scratch(profile, os.environ.get("CUBLAS_WORKSPACE_CONFIG"))
-        self.values = Values(unknown)
+        self.values = Values(unknown, routing)
         self.watcher = Watcher(self.storages, self.phases, self.operations, self.scratch, self.values)
         self.attention: Counter[str] = Counter()
         self.notes: list[str] = []
@@ -66,7 +66,7 @@ class Trace:
         """PyTorch code inside runs on fake tensors and is watched. `Enough` ends it quietly."""
         gc.collect()
         with (
-            fake_cuda(self.profile, lambda: self.storages.live, self.storages.cache_dropped) as taken,
+            fake_cuda(self.profile, self.storages, self.note) as taken,
             self.phases.watching(),
             FakeTrace(self.watcher),
         ):
@@ -77,6 +77,11 @@ class Trace:
             finally:
                 self.phases.tag()
                 self.attention = taken
+
+    def note(self, text: str) -> None:
+        """Something that the user should know, said once."""
+        if text not in self.notes:
+            self.notes.append(text)
 
     def step_begins(self) -> None:
         """What follows is one step; the last one that begins is the one that the Cost describes."""
@@ -93,7 +98,11 @@ class Trace:
             if name != BUILD and self.scratch.guessed:
                 parts = _widened(parts, self.scratch.guessed)
             parts += (Part(name="context", bytes=self.profile.context, basis="guess"),)
-            operations = self.operations.operations(name, self._before_last, torch.backends.cuda.matmul.allow_tf32)
+            tf32 = torch.backends.cuda.matmul.allow_tf32
+            operations = [] if name == BUILD else self.operations.operations(name, self._before_last, tf32)
+            if self.storages.managed:
+                managed = Range.exact(self.storages.managed)
+                parts += (Part(name="optimizer", bytes=managed, place="host", basis="traced"),)
             phases.append(Phase(name=name, parts=parts, operations=tuple(operations)))
         return Cost(
             phases=tuple(phases),
@@ -101,12 +110,18 @@ class Trace:
             basis="traced",
             events=events,
             card_class=self.profile.card_class,
-            notes=tuple(self.notes + self.scratch.notes() + self._notes_on_values()),
+            notes=(*self._notes_on_values(), *self.notes, *self.scratch.notes()),
             versions=versions(),
             extra={"operators": self.operations.calls, "attention": dict(self.attention)},
         )
 
     def _notes_on_values(self) -> list[str]:
+        if self.phases.recurrent:
+            self.note("recurrent layers were traced step by step; cuDNN's one kernel keeps other intermediate results")
+        if self.values.routed:
+            self.note(
+                f"tokens were sent to experts as the setting routing={self.values.routing} says, not as data would"
+            )
         asked = {k: v for k, v in self.values.placeholders.items() if v}
         if not asked:
             return []

@@ -37,6 +37,8 @@ class Storages:
         self.operators: list[str] = []
         self.marks: list[tuple[int, str]] = []
         self.cache_drops: list[int] = []
+        self.managed = 0
+        """bytes of memory that moves between card and host by itself (cudaMallocManaged), outside the allocator"""
         self.live = 0
         """bytes of all living storages"""
         self.peak = 0

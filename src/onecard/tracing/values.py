@@ -5,7 +5,8 @@ read is small and follows from what they made themselves: lengths, positions, ma
 are finished. Such operators run twice: on the fake tensor, and for real on the CPU beside it.
 
 Where a value depends on data that does not exist (a loss, a sampled token), a placeholder stands in: 0 for integers and
-booleans, 1.0 for a number. A constant answer to every question would not do: False makes `generate` run for ever, True
+booleans, 1.0 for a number. What follows from a placeholder is known to be imagined: it still steers loops, but never says
+how many elements a mask selects. A constant answer to every question would not do: False makes `generate` run for ever, True
 ends it at once. Every use of a placeholder is counted and told.
 """
 
@@ -38,9 +39,16 @@ SHAPED_BY_VALUES = frozenset(
         _aten.masked_select.default,
         _aten.bincount.default,
         _aten.repeat_interleave.Tensor,
+        _aten._ctc_loss.Tensor,
     }
 )
 """operators whose result has a size that depends on values"""
+
+
+TOPK = _aten.topk.default
+
+OVERWRITING = frozenset({_aten.copy_.default, _aten.fill_.Scalar, _aten.zero_.default, _aten.fill_.Tensor})
+"""operators that do not care what was there before"""
 
 
 class _Unknown(Exception):
@@ -51,13 +59,20 @@ class Values:
     """The real values of small tensors of one trace.
 
     unknown: share of elements that a mask or condition without known values selects: 1.0 is the worst case.
+    routing: which experts a token gets (the indices of topk): balanced, all equally often; worst, all tokens the same.
     """
 
-    def __init__(self, unknown: float = 1.0) -> None:
+    def __init__(self, unknown: float = 1.0, routing: str = "balanced") -> None:
         self.unknown = unknown
+        self.routing = routing
+        self.routed = 0
+        """how often tokens were sent to experts by `routing` instead of by what they are"""
         self.placeholders: Counter[str] = Counter()
         """how often an unknown value was answered, by what asked"""
         self._known = WeakTensorKeyDictionary()
+        self._imagined = WeakTensorKeyDictionary()
+        """tensors whose known value rests on a placeholder"""
+        self._doubt = False
 
     def answers(self, function: Any, args: tuple[Any, ...]) -> bool:
         """Whether this operator needs values."""
@@ -85,10 +100,11 @@ class Values:
         real = self._known.get(tensor)
         if real is None and isinstance(tensor, FakeTensor):
             real = tensor.constant
+        if tensor in self._imagined or real is None:
+            self.placeholders["item"] += 1
         if real is not None:
             with _disable_current_modes():
                 return real.item()
-        self.placeholders["item"] += 1
         if tensor.dtype == torch.bool:
             return False
         return 1.0 if tensor.dtype.is_floating_point else 1
@@ -109,7 +125,12 @@ class Values:
                 return
         else:
             return
+        if function in OVERWRITING and args[0] not in self._known and isinstance(args[0], FakeTensor):
+            with _disable_current_modes():
+                self._known[args[0]] = torch.zeros(tuple(args[0].shape), dtype=args[0].dtype)
         try:
+            if torch.Tag.nondeterministic_seeded in function.tags:
+                raise _Unknown  # another run would throw other dice
             real = self._run(function, args, kwargs)
         except Exception:  # whatever the CPU kernel dislikes, the value is unknown
             reals: list[Any] = []
@@ -119,9 +140,30 @@ class Values:
             if not _small(tensor) or not isinstance(tensor, FakeTensor):
                 continue
             if i < len(reals) and reals[i].shape == tensor.shape:
-                self._known[tensor] = reals[i]
+                self._learn(tensor, reals[i], self._doubt)
+            elif function is TOPK and i == 1:
+                self.routed += 1
+                self._learn(tensor, self._routes(tensor, args), False)
+            elif tensor.dtype in INTEGERS:
+                with _disable_current_modes():
+                    self._learn(tensor, torch.zeros(tuple(tensor.shape), dtype=tensor.dtype), True)
             else:
                 self._known.pop(tensor, None)
+
+    def _learn(self, tensor: torch.Tensor, real: torch.Tensor, imagined: bool) -> None:
+        self._known[tensor] = real
+        if imagined:
+            self._imagined[tensor] = True
+        else:
+            self._imagined.pop(tensor, None)
+
+    def _routes(self, chosen: torch.Tensor, args: tuple[Any, ...]) -> torch.Tensor:
+        """Indices of the largest: for every row the next ones in turn, or the first ones for all."""
+        choices = args[0].shape[args[2] if len(args) > 2 else -1]
+        with _disable_current_modes():
+            if self.routing == "worst":
+                return torch.arange(chosen.shape[-1]).expand(tuple(chosen.shape)).clone()
+            return (torch.arange(chosen.numel()) % choices).reshape(tuple(chosen.shape))
 
     def _in_place(self, function: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
         """foreach operators return nothing and change their arguments."""
@@ -135,8 +177,9 @@ class Values:
                 self._known.pop(tensor, None)
 
     def _run(self, function: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+        self._doubt = False
         real_args = tree_map(self._real, args)
-        real_kwargs = tree_map(self._real, kwargs)
+        real_kwargs = {k: self._real(v) for k, v in kwargs.items() if k != "pin_memory"}
         with _disable_current_modes():
             return function(*real_args, **real_kwargs)
 
@@ -144,6 +187,7 @@ class Values:
         if isinstance(value, torch.Tensor):
             known = self._known.get(value)
             if known is not None:
+                self._doubt = self._doubt or value in self._imagined
                 return known
             if isinstance(value, FakeTensor):
                 if value.constant is None:
@@ -161,10 +205,12 @@ class Values:
         given = args[0]
         try:
             real = self._run(function, args, kwargs)
+            if self._doubt:
+                raise _Unknown
         except Exception:
             self.placeholders[function._schema.name.removeprefix("aten::")] += 1
             with _disable_current_modes():
-                real = self._imagined(function, args)
+                real = self._guess(function, args)
 
         def fake(value: Any) -> Any:
             if not isinstance(value, torch.Tensor):
@@ -176,12 +222,12 @@ class Values:
                 {"dtype": value.dtype, "device": given.device, "pin_memory": False},
             )
             if _small(made):
-                self._known[made] = value
+                self._learn(made, value, False)
             return made
 
         return tree_map(fake, real)
 
-    def _imagined(self, function: Any, args: tuple[Any, ...]) -> Any:
+    def _guess(self, function: Any, args: tuple[Any, ...]) -> Any:
         given = args[0]
         count = max(1, round(given.numel() * self.unknown)) if given.numel() else 0
         if function is _aten.nonzero.default:
@@ -193,6 +239,12 @@ class Values:
         if function is _aten.bincount.default:
             least = args[2] if len(args) > 2 else 0
             return torch.zeros(max(int(least), 1), dtype=torch.int64)
+        if function is _aten._ctc_loss.Tensor:
+            # the loss of each sequence, and log alpha: (batch, time, 2 x longest target + 1)
+            time, batch = given.shape[0], given.shape[1]
+            lengths = self._known.get(args[3])
+            longest = int(lengths.max()) if lengths is not None else args[1].shape[-1]
+            return torch.zeros(batch), torch.zeros(batch, time, 2 * longest + 1)
         values = torch.zeros(count, dtype=given.dtype)
         places = torch.zeros(given.shape, dtype=torch.int64)
         return values, places, torch.ones(count, dtype=torch.int64)

@@ -8,6 +8,11 @@ Each patch cures one symptom, and its file says which:
     attention.py    the kernel of scaled_dot_product_attention
     host.py         generators and pinned memory
     layout.py       channels last through convolutions
+    compiled.py     torch.compile and CUDA graphs run eagerly, and the result says so
+    quantized.py    layers and optimizers of bitsandbytes
+    pretrained.py   from_pretrained makes the model from its configuration
+    disguise.py     libraries that do otherwise when they see a fake tensor
+    metas.py        operators whose CUDA kernel has no fake
     check.py        for which versions this was verified, and a trial in a process of its own
 """
 
@@ -16,13 +21,15 @@ from collections import Counter
 from collections.abc import Callable, Iterator
 
 from onecard.tracing.profiles import Profile
+from onecard.tracing.storages import Storages
 
 
 @contextlib.contextmanager
-def fake_cuda(profile: Profile, live: Callable[[], int], emptied: Callable[[], None]) -> Iterator[Counter[str]]:
+def fake_cuda(profile: Profile, storages: Storages, note: Callable[[str], None]) -> Iterator[Counter[str]]:
     """All patches, for one trace. Yields how often each attention kernel was taken.
 
-    live, emptied: see `card`. Raises NotPatchable where this PyTorch is not what the patches were written for.
+    storages: what the trace sees.  note: takes what the user should be told.
+    Raises NotPatchable where this PyTorch is not what the patches were written for.
     """
     import torch
     import torch._dynamo  # reads torch.cuda when it is imported, and must see the original
@@ -31,14 +38,19 @@ def fake_cuda(profile: Profile, live: Callable[[], int], emptied: Callable[[], N
     from onecard.tracing.fake_cuda import native
     from onecard.tracing.fake_cuda.attention import attention
     from onecard.tracing.fake_cuda.card import card
+    from onecard.tracing.fake_cuda.compiled import eagerly
+    from onecard.tracing.fake_cuda.disguise import disguised
     from onecard.tracing.fake_cuda.host import host
     from onecard.tracing.fake_cuda.layout import backend_layout
+    from onecard.tracing.fake_cuda.metas import missing_metas
     from onecard.tracing.fake_cuda.parameters import horizontal_optimizers, movable_parameters
     from onecard.tracing.fake_cuda.patching import replaced
+    from onecard.tracing.fake_cuda.pretrained import without_weights
+    from onecard.tracing.fake_cuda.quantized import quantized
 
     native.install()
     with (
-        card(profile, live, emptied),
+        card(profile, lambda: storages.live, storages.cache_dropped),
         # torch would initialise the device that we only pretend to have
         replaced(fake_tensor, init_gpu_context=lambda device: None),
         replaced(fake_tensor.FakeTensorMode, avoid_device_init=property(lambda mode: True)),
@@ -49,6 +61,11 @@ def fake_cuda(profile: Profile, live: Callable[[], int], emptied: Callable[[], N
         movable_parameters(),
         horizontal_optimizers(),
         host(),
+        eagerly(note),
+        quantized(storages),
+        without_weights(note),
+        missing_metas(),
+        disguised(),
         # the engine's device threads outlive the interpreter ("terminate called without an active exception"), and one
         # thread makes the order of events the same every time
         torch.autograd.set_multithreading_enabled(False),

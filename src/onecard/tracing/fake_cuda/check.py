@@ -12,6 +12,7 @@ import importlib.util
 import os
 import subprocess
 import sys
+import weakref
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -109,8 +110,10 @@ def _autocast() -> None:
 def _parameters() -> None:
     import torch
 
-    layer = torch.nn.Linear(2, 2).to("cuda")
-    assert layer.weight.device.type == "cuda"
+    layer = torch.nn.Linear(2, 2)
+    held = weakref.ref(layer.weight)  # as the fake mode and many libraries hold their parameters
+    layer.to("cuda")
+    assert layer.weight.device.type == "cuda" and held() is not None
 
 
 def _optimizer() -> None:

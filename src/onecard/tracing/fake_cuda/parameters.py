@@ -9,6 +9,7 @@
 """
 
 import contextlib
+import sys
 from collections.abc import Iterator
 
 import torch
@@ -33,6 +34,10 @@ def swap_tensors(one: torch.Tensor, other: torch.Tensor) -> None:
         setattr(one, slot, b)
         setattr(other, slot, a)
     torch._C._swap_tensor_impl(one, other)
+    if sys._getframe(1).f_code.co_name == "_apply":
+        # Module.to goes on to the next parameter with this one in its hands; a real parameter gives its old storage
+        # back at once
+        other.data = other.data.new_empty(0)
 
 
 @contextlib.contextmanager

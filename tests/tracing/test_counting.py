@@ -1,0 +1,76 @@
+"""Operations counted by a trace, against torch's own counter and against figures by hand."""
+
+import pytest
+import torch
+from small_models import GPT, Residual
+from torch.utils.flop_counter import FlopCounterMode
+
+from onecard.tracing.counting import Counter
+from onecard.tracing.storages import Storages
+from onecard.tracing.tracker import RealTrace, Watcher
+
+
+def flops(run):
+    counter = Counter()
+    with torch.autograd.set_multithreading_enabled(False), RealTrace(Watcher(Storages("cpu"), counter=counter)):
+        run()
+    return sum(row[1] for row in counter.rows.values()), counter
+
+
+@pytest.mark.parametrize("name", ["matmul", "convolution"])
+def test_flops_are_those_of_torchs_own_counter(name):
+    torch.manual_seed(0)
+    if name == "matmul":
+        net, given = (
+            torch.nn.Sequential(torch.nn.Linear(48, 96), torch.nn.GELU(), torch.nn.Linear(96, 8)),
+            torch.ones(5, 48),
+        )
+    else:
+        net, given = torch.nn.Sequential(Residual(8), torch.nn.Conv2d(8, 4, 3, 2)), torch.randn(2, 8, 9, 9)
+
+    def run():
+        net(given).sum().backward()
+
+    with FlopCounterMode(display=False) as reference:
+        run()
+    assert flops(run)[0] == reference.get_total_flops()
+
+
+def test_a_product_reads_its_operands_and_writes_its_result():
+    a, b = torch.ones(4, 8), torch.ones(8, 16)
+    total, counter = flops(lambda: a @ b)
+    ((key, row),) = [(k, r) for k, r in counter.rows.items() if r[1]]
+    assert total == 2 * 4 * 8 * 16
+    assert key[3] == (4, 16, 8)
+    assert row == [1, total, (4 * 8 + 8 * 16) * 4, 4 * 16 * 4, 1]
+
+
+def test_views_are_no_work_and_a_broadcast_row_is_read_once():
+    row = torch.ones(8)
+    _, counter = flops(lambda: row.view(2, 4).t().reshape(4, 2)[:1])
+    assert sum(r[4] for r in counter.rows.values()) <= 1  # reshape of a transposed view copies
+    _, counter = flops(lambda: row.expand(1000, 8) + 1)
+    assert sum(r[2] for r in counter.rows.values()) == 8 * 4
+
+
+def test_optimizer_phases_are_counted_as_optimizer(trace_of):
+    def build():
+        net = GPT().cuda()
+        made = torch.optim.AdamW(net.parameters())
+        given = torch.zeros(2, 16, dtype=torch.long, device="cuda")
+
+        def step():
+            net(given).backward()
+            made.step()
+            made.zero_grad()
+
+        return step
+
+    phases = {p.name: p for p in trace_of(build).cost().phases}
+    assert {o.kind for o in phases["optimizer"].operations} >= {"optimizer"}
+    parameters = sum(p.numel() for p in GPT().parameters()) * 4
+    by_label = {o.label: o for o in phases["optimizer"].operations}
+    assert by_label["_foreach_lerp_"].written == parameters  # one moment, once
+    backward = sum(o.flops for o in phases["backward"].operations if o.kind == "matmul")
+    forward = sum(o.flops for o in phases["forward"].operations if o.kind == "matmul")
+    assert backward == 2 * forward

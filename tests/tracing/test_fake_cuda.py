@@ -1,0 +1,119 @@
+"""Each patch is needed: without it, its own probe fails, and with all of them all pass."""
+
+import contextlib
+import subprocess
+import sys
+from collections import Counter
+
+import pytest
+
+from onecard.core.errors import OnecardError
+from onecard.tracing.fake_cuda import check
+
+
+def nothing(*arguments, **options):
+    return contextlib.nullcontext(Counter())
+
+
+def test_all_probes_pass_with_the_installed_torch():
+    assert check.probe() is None
+
+
+@pytest.mark.parametrize(
+    ("patch", "probe"),
+    [
+        ("card.card", "autocast"),
+        ("parameters.movable_parameters", "Module.to"),
+        ("parameters.horizontal_optimizers", "foreach"),
+        ("attention.attention", "attention"),
+        ("host.host", "generators"),
+    ],
+)
+def test_without_a_patch_its_probe_fails(monkeypatch, patch, probe):
+    monkeypatch.setattr(f"onecard.tracing.fake_cuda.{patch}", nothing)
+    failed = check.probe()
+    assert failed is not None
+    assert failed.startswith(probe)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("patch", "symptom"), [("install_guard", "tensors on cuda"), ("install_hooks", "gradients")])
+def test_without_a_native_patch_the_process_refuses_or_crashes(patch, symptom):
+    code = (
+        "from onecard.tracing.fake_cuda import check, native\n"
+        f"native.{patch} = lambda *a: None\n"
+        "print(check.probe(), flush=True)\nimport os; os._exit(0)"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=120)
+    assert done.returncode != 0 or done.stdout.startswith(symptom)
+
+
+def test_a_torch_that_fails_its_probes_is_refused_with_version_and_reason(monkeypatch, tmp_path):
+    python = tmp_path / "python"
+    python.write_text("#!/bin/sh\necho 'failed: tensors on cuda: RuntimeError'\nexit 1\n")
+    python.chmod(0o755)
+    monkeypatch.setenv("ONECARD_HOME", str(tmp_path))
+    monkeypatch.setattr(sys, "executable", str(python))
+    with pytest.raises(OnecardError, match="cannot pretend to have a card: tensors on cuda") as refusal:
+        check.require_fake_cuda()
+    assert "2.13" in refusal.value.why
+    assert "CPU" in refusal.value.why
+    assert not list(tmp_path.glob("cache/fake_cuda/*.txt"))
+
+
+def test_everything_is_undone_afterwards(trace_of):
+    import torch
+
+    before = (
+        torch.cuda.is_available,
+        torch.utils.swap_tensors,
+        torch.Generator,
+        torch.compile,
+        torch.Tensor.pin_memory,
+    )
+    trace_of(lambda: lambda: torch.empty(2, device="cuda"))
+    after = (torch.cuda.is_available, torch.utils.swap_tensors, torch.Generator, torch.compile, torch.Tensor.pin_memory)
+    assert before == after
+    assert not torch.cuda.is_available()
+
+
+def test_a_compiled_function_runs_eagerly_and_the_cost_says_so(trace_of):
+    import torch
+
+    def build():
+        layer = torch.compile(torch.nn.Linear(4, 4).cuda())
+        return lambda: layer(torch.ones(2, 4, device="cuda")).sum().backward()
+
+    assert any("torch.compile" in note for note in trace_of(build).cost().notes)
+
+
+def test_a_loss_without_a_fake_kernel_has_one_here(trace_of):
+    import torch
+
+    def build():
+        lengths = torch.full((4,), 50, device="cuda"), torch.full((4,), 10, device="cuda")
+        targets = torch.ones(4, 10, dtype=torch.long, device="cuda")
+
+        def step():
+            scores = torch.randn(50, 4, 20, device="cuda", requires_grad=True).log_softmax(2)
+            torch.nn.functional.ctc_loss(scores, targets, *lengths).backward()
+
+        return step
+
+    sizes = trace_of(build).storages.sizes
+    assert 4 * 50 * (2 * 10 + 1) * 4 in sizes  # log alpha: batch x time x (2 target + 1), fp32
+
+
+def test_transformers_leaves_the_mask_away_as_on_a_card(trace_of):
+    transformers = pytest.importorskip("transformers")
+    import torch
+
+    def build():
+        config = transformers.LlamaConfig(
+            hidden_size=128, intermediate_size=64, num_hidden_layers=1, num_attention_heads=2, vocab_size=32
+        )
+        model = transformers.LlamaForCausalLM(config).to("cuda", torch.bfloat16)
+        ids = torch.zeros(1, 64, dtype=torch.long, device="cuda")
+        return lambda: model(input_ids=ids, attention_mask=torch.ones_like(ids))
+
+    assert trace_of(build).attention == {"flash": 2}
