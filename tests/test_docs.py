@@ -58,7 +58,7 @@ def test_nothing_names_a_path_of_a_machine():
     done = subprocess.run(["git", "ls-files"], cwd=ROOT, capture_output=True, text=True, timeout=30)
     if done.returncode != 0:
         pytest.skip("not a git checkout")
-    home = re.compile(r"(?:^|[\s\"'=(`])(/(?:root|work|home/[a-z]+)/)")
+    home = re.compile(r"(?:^|[\s\"'=(`])(/(?:root|work|home/(?!ada/)[a-z]+)/)")  # ada is made up
     for name in done.stdout.split():
         file = ROOT / name
         if file.suffix in (".py", ".md", ".toml", ".txt", ".yml") and file.exists() and "tests/fixtures" not in name:

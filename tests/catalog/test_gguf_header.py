@@ -168,6 +168,16 @@ def test_damage_anywhere_is_a_model_or_a_clear_error(whole: Path, tmp_path: Path
         assert isinstance(read_gguf(damaged), Model)
 
 
+def test_a_count_of_layers_that_cannot_be_is_refused_at_once(whole: Path, tmp_path: Path):
+    content = bytearray(whole.read_bytes())
+    at = content.index(b"llama.block_count") + len("llama.block_count") + 4
+    content[at : at + 4] = b"\xff\xff\xff\xff"
+    damaged = tmp_path / "damaged.gguf"
+    damaged.write_bytes(content)
+    with pytest.raises(BadFile, match="layers"):
+        read_gguf(damaged)
+
+
 @pytest.mark.parametrize(
     ("start", "says"),
     [

@@ -106,6 +106,8 @@ def gguf_model(
     if missing or not layers or not hidden or not heads or not table:
         raise BadFile(f'{where} (architecture "{keys.arch}") lacks {", ".join(missing)}',
                       why="it is not a language model: a projector, an adapter, an image model or a part of a split file")  # fmt: skip
+    if layers > len(shapes):  # every layer has tensors of its own; a damaged count would otherwise be walked to its end
+        raise BadFile(f"{where} speaks of {layers:,} layers and has {len(shapes):,} tensors", why="the file is damaged")
     mla = _latent(keys, heads, shapes)
     length = keys.integer("attention.key_length_mla") or keys.integer("attention.key_length") or hidden // heads
     head_dim = mla.nope_dim + mla.rope_dim if mla else length
