@@ -168,7 +168,9 @@ class _Question:
         return search(choices, lambda chosen: self._memory({**given, **chosen}), self.budget)
 
     def _memory(self, values: dict[str, Any]) -> Memory:
-        return self._price(self.work.cost(make(self.work.settings, values)), explain=False).memory
+        from onecard.predict.price import price_memory
+
+        return price_memory(self.work.cost(make(self.work.settings, values)), self.card, self.budget)
 
     def _seconds(self, values: dict[str, Any]) -> float:
         cost = self.work.cost(make(self.work.settings, values))

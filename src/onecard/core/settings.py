@@ -8,6 +8,7 @@ planner chooses".
 import types
 import typing
 from collections.abc import Mapping
+from functools import cache
 from typing import Any, Literal, TypeVar
 
 import msgspec
@@ -31,6 +32,7 @@ class Field(msgspec.Struct, frozen=True, kw_only=True):
     help: str
 
 
+@cache
 def fields(settings: type[msgspec.Struct]) -> tuple[Field, ...]:
     """The settings of a workload in the order in which they are written."""
     hints = typing.get_type_hints(settings, include_extras=True)

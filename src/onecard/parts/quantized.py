@@ -4,6 +4,7 @@ A quantised matrix is never "bits times parameters": every block carries a scale
 into blocks, and some tensors stay as they are. Each entry says what a block holds.
 """
 
+from functools import cache
 from math import prod
 
 from onecard.core.errors import UnknownName
@@ -56,6 +57,7 @@ def row_bytes(type: str, elements: int) -> int:
     return -(-elements // block) * size
 
 
+@cache  # a model has a dozen shapes and hundreds of tensors
 def tensor_bytes(type: str, shape: tuple[int, ...]) -> int:
     """Bytes of a tensor with ggml's order of dimensions (the first one is the contiguous row)."""
     return row_bytes(type, shape[0]) * prod(shape[1:])
@@ -72,6 +74,7 @@ def padded_bytes(type: str, shape: tuple[int, ...], alignment: int = 32) -> int:
     return -(-tensor_bytes(type, shape) // alignment) * alignment
 
 
+@cache  # a model has a dozen shapes and hundreds of tensors
 def cuda_bytes(type: str, shape: tuple[int, ...]) -> int:
     """Bytes of a tensor in a CUDA buffer: a quantised row that is no multiple of 512 elements is padded to one.
 

@@ -49,7 +49,7 @@ def price(
         rates["step_steps_per_s"] = whole.rate(1)
         bases["step_steps_per_s"] = "calibrated" if records else cost.basis
         limiters["step"] = limiters[max(time, key=lambda name: time[name].seconds.likely)]
-    memory = traced_memory(cost, device, budget) if cost.events is not None else counted_memory(cost, device, budget)
+    memory = price_memory(cost, device, budget)
     return Estimate(
         memory=memory,
         time=time,
@@ -63,6 +63,11 @@ def price(
         terms=_terms(cost, device, memory, phases) if explain else (),
         notes=cost.notes,
     )
+
+
+def price_memory(cost: Cost, device: Device, budget: int | None = None) -> Memory:
+    """Only the memory of `price`: what a search asks of every candidate. A Cost with events is replayed."""
+    return traced_memory(cost, device, budget) if cost.events is not None else counted_memory(cost, device, budget)
 
 
 def _terms(cost: Cost, device: Device, memory: Memory, phases: dict[str, PhaseSeconds]) -> tuple[Term, ...]:
