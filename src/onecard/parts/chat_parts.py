@@ -128,7 +128,22 @@ def torch_phases(
         "workspace": "cuBLAS 8.125 MiB, and room to dequantise the largest matrix where the format needs it",
         "other": "tables of the rotary embedding, or what loading holds for a moment",
     }
-    return Phases(_parts(reading, notes) + extra, _parts(writing, notes) + extra)
+    copied = _copied_head(model, format, batch) if engine == "transformers" and prompt > 1 else ()
+    return Phases(_parts(reading, notes) + extra + copied, _parts(writing, notes) + extra)
+
+
+def _copied_head(model: Model, format: str, batch: int) -> tuple[Part, ...]:
+    """On a CPU, the 16-bit head is copied once a sequence when the last token of a longer prompt passes through it.
+
+    That token is a slice of the prompt's hidden states, so its strides are not those of a single token; torch's matmul
+    then multiplies batches, for which it copies the expanded matrix (at::matmul, torch 2.13; not in fp32, not on CUDA;
+    tests/parts/test_copied_head.py watches it).
+    """
+    if format in ("fp32", "f32"):
+        return ()
+    size = float(head_bytes(model)) * batch
+    equation = f"the head, {batch} x {head_bytes(model):,.0f} bytes, copied for the last token of a prompt"
+    return (Part(name="workspace", bytes=Range.within(size, 0.05, 0.08), only="cpu", equation=equation),)
 
 
 _SPREADS = {
