@@ -182,3 +182,14 @@ def printed_buffers(shape, folder, context, batch, flash):
         kind = "repack" if buffer.where.endswith("REPACK") else buffer.kind
         found[kind] = found.get(kind, 0.0) + buffer.bytes / MiB
     return found
+
+
+def test_a_log_that_no_rule_was_read_from():
+    # TriLM 3.9B, f16, all layers on an RTX 4080 (mozilla-ai/llamafile#552): shapes from its own lines
+    shape = llama(layers=30, hidden=3072, heads=24, kv_heads=24, head_dim=128, ffn=9216, vocab=50688)
+    parts = llama_parts(shape, quant="f16", context=512, flash=False, version="b3500")
+    assert part(parts, "weights") == pytest.approx(7317.71, abs=0.01)
+    assert part(parts, "kv_cache") == pytest.approx(180.0)
+    assert part(parts, "workspace") == pytest.approx(105.0, abs=0.01)
+    assert part(parts, "weights", "host") == pytest.approx(297.0)
+    assert part(parts, "other", "host") == pytest.approx(0.19, abs=0.01)
