@@ -245,11 +245,11 @@ def run(settings: Settings, session: Session) -> dict[str, Any]:
 def needs(settings: Settings) -> tuple[Need, ...]:
     """TRL and PEFT; bitsandbytes for 4-bit models and 8-bit optimizers; gguf for the export."""
     found = [
-        Need(module=m, extra="train", purpose="to fine-tune")
+        Need(module=m, extra="llm", purpose="to fine-tune")
         for m in ("torch", "transformers", "trl", "peft", "datasets")
     ]
     if settings.method == "qlora" or "8bit" in settings.optimizer:
-        found.append(Need(module="bitsandbytes", extra="train", purpose="for 4-bit weights and 8-bit optimizers"))
+        found.append(Need(module="bitsandbytes", extra="llm", purpose="for 4-bit weights and 8-bit optimizers"))
     if settings.export == "gguf":
         found.append(Need(module="gguf", extra="gguf", purpose="to export a GGUF file"))
     return tuple(found)
