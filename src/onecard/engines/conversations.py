@@ -71,7 +71,7 @@ def _rows(source: str) -> list[dict[str, Any]]:
             with path.open(encoding="utf-8", newline="") as file:
                 return list(csv.DictReader(file, delimiter="\t" if path.suffix == ".tsv" else ","))
         if path.suffix == ".parquet":
-            table = require("pyarrow.parquet", "to read Parquet files", "train").read_table(path)
+            table = require("pyarrow.parquet", "to read Parquet files", "llm").read_table(path)
             rows: list[dict[str, Any]] = table.to_pylist()
             return rows
     except (UnicodeDecodeError, ValueError, csv.Error) as error:
@@ -92,7 +92,7 @@ def _json(line: str, source: str, number: int) -> dict[str, Any]:
 
 
 def _from_hub(name: str) -> list[dict[str, Any]]:
-    datasets = require("datasets", "to load a data set from the hub", "train")
+    datasets = require("datasets", "to load a data set from the hub", "llm")
     try:
         return list(datasets.load_dataset(name, split="train"))
     except Exception as error:
