@@ -29,6 +29,9 @@ EAGER_CONTEXT = 1343 * MiB
 """CUDA context with all kernels loaded at once (CUDA below 11.7), as the BERT page shows it for PyTorch of 2022; later
 versions load kernels when they are first used and hold a third of it"""
 
+A100_CONTEXT = 520 * MiB
+"""CUDA 11.8 loads kernels lazily (tracing/profiles.py)"""
+
 UNITS = {"GB": 1e9, "GiB": GiB, "MiB": MiB, "MB": 1e6}
 ALLOCATED_SPREAD = 0.02
 """half-width for peaks of old code on new libraries: small helpers of operators came and went"""
@@ -51,8 +54,12 @@ def profile(case: training_cases.Case) -> dict[str, Any]:
 
 def finetuning_memory(row: Row) -> Mapped:
     """litgpt: max_memory_allocated; whether a row without one ran."""
+    if "QwenLM" in row["source"]:
+        return _qwen_memory(row)
+    if "torchtune" in row["source"]:
+        raise Unmapped("torchtune: flags, or the lengths of its samples, are not in the row")
     if "litgpt" not in row["source"]:
-        raise Unmapped(f"{row['software'].partition(' ')[0]}: its program is not traced yet")
+        raise Unmapped("model, batch or method is not in the row")
     traced = profile(training_cases.litgpt(row))
     if row["metric"] == "fit":
         fits = traced["smallest_capacity"] <= device_of(row).memory_total - 500 * MiB
@@ -67,6 +74,16 @@ def finetuning_memory(row: Row) -> Mapped:
         measured=float(row["value"]) * UNITS[row["unit"]],
         predicted=Range.within(traced["allocated"], ALLOCATED_SPREAD, ALLOCATED_SPREAD),
         engine="litgpt", quantity="memory", target=MEMORY,
+    )  # fmt: skip
+
+
+def _qwen_memory(row: Row) -> Mapped:
+    """Qwen's page counts 2**30 and does not say what it read: between bytes allocated and the whole card. No target."""
+    traced = profile(training_cases.qwen(row))
+    card = traced["reserved"] + A100_CONTEXT
+    return Mapped(
+        measured=float(row["value"]) * GiB, predicted=Range(traced["allocated"], card, card * 1.1),
+        engine="Qwen finetune.py", quantity="memory",
     )  # fmt: skip
 
 
@@ -100,7 +117,7 @@ def step_seconds(row: Row, case: training_cases.Case, batch: int) -> Range:
     """Seconds of one step of the row's batch on its card. An optimizer that steps once in several counts so often."""
     card = device_of(row)
     entry = profile(case)
-    times = batch / case.arguments["batch"]
+    times = batch / case.arguments.get("batch", batch)
     accumulated = re.search(r"accumulation (\d+)", row["notes"])
     total = Range.exact(0)
     for name, operations in entry["phases"].items():
@@ -152,6 +169,14 @@ def image_rate(row: Row) -> Mapped:
     return Mapped(measured=float(row["value"]), predicted=seconds.rate(batch), engine="eager PyTorch", quantity="speed")
 
 
+def finetuning_seconds(row: Row) -> Mapped:
+    """Seconds of an optimizer step of eight micro-batches (Qwen)."""
+    if "QwenLM" not in row["source"]:
+        raise Unmapped("the lengths of its samples, or its flags, are not in the row")
+    seconds = step_seconds(row, training_cases.qwen(row), 1) * 8
+    return Mapped(measured=float(row["value"]), predicted=seconds, engine="Qwen finetune.py", quantity="speed")
+
+
 def denoising_rate(row: Row) -> Mapped:
     """Denoising steps per second."""
     case = training_cases.denoising(row)
@@ -178,6 +203,7 @@ MAPPERS: dict[tuple[str, str], Mapper] = {
     ("memory", "nlp_finetuning"): bert_memory,
     ("memory", "cnn_training"): timm_bracket,
     ("speed", "nlp_finetuning"): training_rate,
+    ("speed", "llm_finetuning"): finetuning_seconds,
     ("speed", "cnn_training"): training_rate,
     ("speed", "cnn_inference"): image_rate,
     ("speed", "diffusion_inference"): denoising_rate,

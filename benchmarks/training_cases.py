@@ -46,6 +46,20 @@ def litgpt(row: Row) -> Case:
     return Case(module="nets_litgpt", arguments=arguments, card_class="sm_80", steps=1)
 
 
+def qwen(row: Row) -> Case:
+    """LoRA, on the chat models as it is and on the base models with embedding and head; states exist in the second step."""
+    software = row["software"]
+    if "Q-LoRA" in software:
+        raise Unmapped("GPTQ int4 base: old kernels that unpack in PyTorch, not traced")
+    if "LoRA" not in software:
+        raise Unmapped("DeepSpeed's flat buffers are not traced")
+    arguments = {
+        "model": row["model"], "tokens": int(row["context_or_resolution"].removeprefix("seq=")),
+        "ends": "trainable emb" in software,
+    }  # fmt: skip
+    return Case(module="nets_qwen", arguments=arguments, card_class="sm_80", steps=2)
+
+
 def bert(row: Row) -> Case:
     """Two steps: states and gradients exist in the second."""
     software = row["software"]
@@ -109,6 +123,11 @@ def cases(row: Row) -> list[Case]:
     """What must be traced to judge a row."""
     if row["task"] == "llm_finetuning" and "litgpt" in row["source"]:
         return [litgpt(row)]
+    if row.file == "memory" and row["task"] == "llm_finetuning" and "QwenLM" in row["source"]:
+        try:
+            return [qwen(row)]
+        except Unmapped:
+            return []
     if row["task"] == "nlp_finetuning" and "transformers docs" in row["source"]:
         return [bert(row)]
     if row["task"] == "cnn_training" and "timm" in row["source"]:
