@@ -35,6 +35,10 @@ def gathered(x):
     return (x * 2).gather(1, torch.zeros(32, 4, dtype=torch.long)).sum()
 
 
+def entropy(x):
+    return functional.binary_cross_entropy_with_logits(x * 2, torch.ones(32, 64), reduction="sum")
+
+
 def peak_of_profiler(run):
     with profile(activities=[ProfilerActivity.CPU], profile_memory=True) as seen:
         run()
@@ -53,7 +57,7 @@ def peak_of_watcher(run, correct):
     return watcher.storages.peak, watcher.in_place
 
 
-@pytest.mark.parametrize("make", [branches, index, largest, gathered])
+@pytest.mark.parametrize("make", [branches, index, largest, gathered, entropy])
 def test_the_peak_of_backward_is_that_of_a_run_that_nobody_watches(make):
     watcher_peak, in_place = peak_of_watcher(backward(make), correct=True)
     plain = peak_of_profiler(backward(make))

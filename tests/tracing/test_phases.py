@@ -47,5 +47,6 @@ def test_two_steps_are_enough(trace_of):
 
     peaks = [replay(trace_of(build, steps=n).cost().events) for n in (1, 2, 4)]
     assert peaks[1].peak_reserved == peaks[2].peak_reserved
-    assert peaks[0].phase("forward").allocated < peaks[1].phase("forward").allocated
+    last_forward = [[p for p in r.phases if p.name == "forward"][-1].allocated for r in peaks]
+    assert last_forward[0] < last_forward[1] == last_forward[2]
     assert peaks[1].peak_allocated == peaks[2].peak_allocated

@@ -6,7 +6,10 @@ out-of-place variant that a plain run never takes; each costs a tensor too many 
 - gradients that meet in one node (every residual connection) are summed by `add` instead of `add_`
   (`InputBuffer::accumulate`, torch/csrc/autograd/input_buffer.cpp);
 - the backward of indexing, of max/min/sort with indices, and of gather writes into a copy of the zeros that it made
-  (`index_backward`, `value_selecting_reduction_backward`, `gather_backward` .. in FunctionsManual.cpp).
+  (`index_backward`, `value_selecting_reduction_backward`, `gather_backward` .. in FunctionsManual.cpp);
+- binary cross entropy with logits subtracts and multiplies in place.
+
+Not put right: the mask that plain math attention adds to its scores in the forward pass (one score matrix too many).
 
 The mode runs the in-place variant itself, where the engine is the caller, the result would have the same shape and
 dtype, and nobody else owns the storage: exactly the conditions of the C++ code.
@@ -30,6 +33,11 @@ IN_PLACE = {
     _aten.index_add.default: _aten.index_add_.default,
 }
 
+ONLY_IN = {_aten.sub.Tensor: "BinaryCrossEntropyWithLogits", _aten.mul.Tensor: "BinaryCrossEntropyWithLogits"}
+"""operators that are mostly meant as they are, and in-place variants in the backward of one function only"""
+
+IN_PLACE |= {_aten.sub.Tensor: _aten.sub_.Tensor, _aten.mul.Tensor: _aten.mul_.Tensor}
+
 OWNERS = 2
 """the tensor in the engine's hands and the Python object that we look at it through"""
 
@@ -38,10 +46,15 @@ _WRAPPERS = frozenset({"_fn", "inner", "__torch_dispatch__", "dispatch"})
 
 def in_place(function: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
     """The in-place operator that a plain run would have used here, or None."""
+    node = ONLY_IN.get(function)
+    if node is not None:
+        running = torch._C._current_autograd_node()
+        if running is None or not running.name().startswith(node):
+            return None
     if torch.is_grad_enabled() or not _called_by_engine(sys._getframe(2)):
         return None
     target = args[0]
-    if function is ADD:
+    if function is ADD or node is not None:
         other = args[1]
         if kwargs or not isinstance(other, torch.Tensor) or target.shape != other.shape or target.dtype != other.dtype:
             return None
