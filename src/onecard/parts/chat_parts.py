@@ -112,15 +112,6 @@ def torch_phases(
         extra = (Part(name="weights", bytes=Range.within(tower_bytes(model.vision, model.hidden), 0.02, 0.04)),)
         work = tower_activations(model.vision, 2) * images
         extra += (Part(name="activations", bytes=Range.within(work, 0.3, 0.5)),)
-    if engine == "transformers" and format not in ("fp32", "f32"):
-        # Read off proofs on a processor without bf16 units: the head, the largest matrix, is multiplied in fp32.
-        fp32 = 2.0 * head_bytes(model)
-        rule = (
-            f"head in fp32 where the processor has no 16-bit arithmetic: up to {model.vocab:,} x {model.hidden:,} x 4 B"
-        )
-        extra += (
-            Part(name="workspace", bytes=Range(0.0, fp32 / 2, fp32 * 1.1), only="cpu", basis="guess", equation=rule),
-        )
     notes = {
         "weights": f"{format}: matrices of the blocks in {format}, embeddings, head and norms in 16 bits",
         "kv_cache": f"{prompt:,} tokens while reading, {context:,} at the end, x {batch}, {kind}",
