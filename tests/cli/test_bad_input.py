@@ -127,3 +127,21 @@ def test_a_reader_that_goes_away_is_no_error():
         shell=True, capture_output=True, text=True, timeout=60, check=False,
     )  # fmt: skip
     assert "Traceback" not in done.stderr and done.stdout.startswith("{")
+
+
+@pytest.mark.parametrize("arguments", [["trace", "script.py"], ["run", "pretrain"]])
+def test_without_torch_there_is_one_command_that_installs_it(arguments, tmp_path):
+    (tmp_path / "script.py").write_text("print()")
+    hidden = tmp_path / "hidden"
+    hidden.mkdir()
+    # A finder in front of all others that knows nothing of torch: what a machine without it looks like.
+    (hidden / "sitecustomize.py").write_text(
+        "import importlib.util, sys\n"
+        "real = importlib.util.find_spec\n"
+        "importlib.util.find_spec = lambda n, p=None: None if n.partition('.')[0] == 'torch' else real(n, p)\n"
+    )
+    import os
+
+    environment = {**os.environ, "PYTHONPATH": f"{hidden}{os.pathsep}{os.environ['PYTHONPATH']}"}
+    done = refused(onecard(*arguments, cwd=tmp_path, env=environment), "torch is not installed", "onecard[llm]")
+    assert done.stdout == ""

@@ -16,7 +16,8 @@ import msgspec
 
 from onecard.core.cost import Cost
 from onecard.core.device import Device
-from onecard.core.errors import BadSetting
+from onecard.core.errors import BadSetting, MissingExtra
+from onecard.core.require import has
 from onecard.core.traced import Traced
 from onecard.tracing.job import Job
 from onecard.tracing.profiles import DEFAULT, Profile, profile_of
@@ -46,6 +47,8 @@ def trace(
     fresh: do not use a remembered answer.
     Raises OnecardError for a program that cannot be traced, with what it did and what to do next.
     """
+    if not has("torch"):
+        raise MissingExtra("torch", "to trace a PyTorch program", "llm")
     from onecard.tracing import cache
     from onecard.tracing.fake_cuda.check import require_fake_cuda
     from onecard.tracing.launch import run_job, scratch_folder
