@@ -93,8 +93,8 @@ def ours(settings, text, device, folder):
 def main():
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
     parser.add_argument("--depth", type=int, default=4)
-    parser.add_argument("--rounds", type=int, default=12)
-    parser.add_argument("--steps", type=int, default=5, help="of each loop in a round")
+    parser.add_argument("--rounds", type=int, default=30)
+    parser.add_argument("--steps", type=int, default=2, help="of each loop in a round")
     parser.add_argument("--threads", type=int, default=torch.get_num_threads())
     parser.add_argument("--at-least", type=float, default=0.98)
     options = parser.parse_args()
@@ -121,7 +121,7 @@ def main():
     tokens = pretrain.course_of(settings).tokens_per_step * options.steps
     for name, seconds in taken.items():
         print(f"{name:8} {tokens / statistics.median(seconds):>12,.0f} tokens/s (median of {len(seconds)} rounds)")
-    ratio = statistics.median(p / o for p, o in zip(taken["plain"], taken["onecard"], strict=True))
+    ratio = sum(taken["plain"]) / sum(taken["onecard"])
     print(f"ratio onecard / plain {ratio:.3f} (at least {options.at_least}), {device}, {options.threads} threads")
     sys.exit(ratio < options.at_least)
 

@@ -114,7 +114,7 @@ def _notes(record: Record) -> list[str]:
     changed = [
         f"{name.replace('_', ' ')} {record.requested[name]} → {record.effective[name]}"
         for name in record.requested
-        if name in record.effective and record.effective[name] != record.requested[name]
+        if name in record.effective and str(record.effective[name]) != str(record.requested[name])
     ]
     if changed:
         notes.append("asked for and used differ: " + ", ".join(changed))
