@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from onecard.api.benches import bench as bench
     from onecard.api.changes import compare_records as compare_records
+    from onecard.api.containers import nim_preflight as nim_preflight
     from onecard.api.endpoints import bench_endpoint as bench_endpoint
     from onecard.api.fitting import batch_that_fits as batch_that_fits
     from onecard.api.fitting import largest as largest
@@ -47,6 +48,7 @@ _WHERE = {
     "doctor": "machines",
     "gather": "reports",
     "largest": "fitting",
+    "nim_preflight": "containers",
     "opinions": "normality",
     "plan": "plans",
     "prove": "runs",

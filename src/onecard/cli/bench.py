@@ -9,6 +9,12 @@ from onecard.cli.options import JSON, echo_json
 @click.option("--quick", is_flag=True, help="the short form, under three minutes")
 @click.option("--fresh", is_flag=True, help="start over instead of continuing an unfinished bench")
 @click.option("--endpoint", metavar="URL", help="measure this OpenAI-compatible server: http://127.0.0.1:8000/v1")
+@click.option(
+    "--nim",
+    metavar="MODEL",
+    help="would an NVIDIA NIM container of this model start here? Prints the command, runs nothing",
+)
+@click.option("--on", help="with --nim: another card by name")
 @click.option("--model", help="model name that the server knows; without it its first one")
 @click.option("--key", envvar="OPENAI_API_KEY", help="key of the server [environment: OPENAI_API_KEY]")
 @click.option("--concurrency", default="1,2,4", help="users at the same time, comma-separated  [default: 1,2,4]")
@@ -19,6 +25,8 @@ def command(
     quick: bool,
     fresh: bool,
     endpoint: str | None,
+    nim: str | None,
+    on: str | None,
     model: str | None,
     key: str | None,
     concurrency: str,
@@ -26,6 +34,8 @@ def command(
     output_tokens: int,
 ) -> int:
     """Measure this device, or a server."""
+    if nim:
+        return _nim(nim, on, as_json)
     if endpoint:
         return _server(endpoint, model, key, _numbers(concurrency), _numbers(prompt_tokens), output_tokens, as_json)
     from onecard.api import bench, device
@@ -40,6 +50,20 @@ def command(
 
         show(score_card(device().name, scores))
     return 0
+
+
+def _nim(model: str, on: str | None, as_json: bool) -> int:
+    from onecard.api import nim_preflight
+
+    answer = nim_preflight(model, on=on)
+    if as_json:
+        echo_json(answer)
+    else:
+        from onecard.show.console import show
+        from onecard.show.preflight import preflight_view
+
+        show(preflight_view(answer))
+    return 0 if answer.ready else 1
 
 
 def _numbers(text: str) -> tuple[int, ...]:
