@@ -14,6 +14,8 @@ a bar is missed, 0 where there is nothing to compare, which it says.
 import argparse
 import collections
 import gzip
+import importlib
+import importlib.util
 import json
 import statistics
 import sys
@@ -80,6 +82,9 @@ def trace_case(name: str, capability: tuple[int, int], multiprocessors: int) -> 
     import gpu_collect
     import torch
 
+    for library in ("bitsandbytes", "transformers", "peft", "diffusers"):  # they read torch.cuda when they are imported
+        if importlib.util.find_spec(library):
+            importlib.import_module(library)
     from onecard.tracing.profiles import profile
     from onecard.tracing.session import Trace
 

@@ -13,6 +13,11 @@ pytest.importorskip("torch")
 pytest.importorskip("transformers")
 sys.path.insert(0, str(Path(__file__).parents[1] / "benchmarks"))
 
+try:  # reads torch when it is imported, so it must be there before CUDA is faked
+    import bitsandbytes
+except ImportError:
+    bitsandbytes = None
+
 import gpu_collect
 import gpu_trace
 
@@ -104,3 +109,12 @@ def test_kinds_have_their_bars():
     assert gpu_trace.kind("llama-7b-qlora-ckpt") == "quantized or diffusion"
     assert gpu_trace.kind("llama-7b-lora-ckpt") == "transformer"
     assert set(map(gpu_trace.kind, gpu_collect.CASES)) <= set(gpu_trace.BARS)
+
+
+@pytest.mark.slow
+def test_a_case_that_makes_its_own_4bit_parameters_is_traced(made):
+    pytest.importorskip("bitsandbytes")
+    pytest.importorskip("peft")
+    traced = gpu_trace.trace_case("llama-7b-qlora-ckpt", (9, 0), 132)  # tiny, as `made` has set
+    assert any("quantize_4bit" in operator for _, _, operator in traced.events.names)
+    assert [p["phase"] for p in gpu_trace.phases(traced)][:3] == ["bf16 weights", "build", "forward0"]

@@ -32,12 +32,36 @@ def quantized(storages: Storages) -> Iterator[None]:
     four, eight = layers(bnb)
     functional: Any = bnb.functional
     with (
-        replaced(modules, Linear4bit=four, Linear8bitLt=eight),
-        replaced(bnb.nn, Linear4bit=four, Linear8bitLt=eight),
+        replaced(modules, Linear4bit=four, Linear8bitLt=eight, Params4bit=Params4bit),
+        replaced(bnb.nn, Linear4bit=four, Linear8bitLt=eight, Params4bit=Params4bit),
         replaced(functional, get_paged=paged(storages), prefetch_tensor=_nothing, fill=_nothing),
         replaced(functional.GlobalPageManager, prefetch_all=_nothing),
     ):
         yield
+
+
+class _Parameters(type):
+    """Any parameter that carries a quantised state, or will, is an instance."""
+
+    def __instancecheck__(cls, value: Any) -> bool:
+        return isinstance(value, nn.Parameter) and hasattr(value, "bnb_quantized")
+
+
+class Params4bit(metaclass=_Parameters):
+    """Stands for bitsandbytes.nn.Params4bit: a plain parameter, quantised when its layer comes to the card."""
+
+    def __new__(
+        cls,
+        data: torch.Tensor,
+        requires_grad: bool = False,
+        compress_statistics: bool = True,
+        quant_type: str = "fp4",
+        **more: Any,
+    ) -> Any:
+        parameter: Any = nn.Parameter(data, requires_grad=False)
+        parameter.compress_statistics, parameter.quant_type = compress_statistics, quant_type
+        parameter.quant_state, parameter.bnb_quantized = more.get("quant_state"), False
+        return parameter
 
 
 def _nothing(*arguments: Any, **options: Any) -> None: ...
