@@ -65,6 +65,7 @@ class Trace:
     def running(self) -> Iterator[None]:
         """PyTorch code inside runs on fake tensors and is watched. `Enough` ends it quietly."""
         gc.collect()
+        gc.freeze()  # a million objects of imported libraries need not be looked at again and again
         with (
             fake_cuda(self.profile, self.storages, self.note) as taken,
             self.phases.watching(),
@@ -77,6 +78,7 @@ class Trace:
             finally:
                 self.phases.tag()
                 self.attention = taken
+                gc.unfreeze()
 
     def note(self, text: str) -> None:
         """Something that the user should know, said once."""

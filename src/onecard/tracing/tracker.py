@@ -34,6 +34,8 @@ RESIZING = frozenset(
 QUESTIONS = frozenset({torch.ops.prim.device.default, _aten.detach.default, _aten.is_contiguous.default})
 """operators that are no work"""
 
+_device = torch.ops.prim.device.default
+
 Call = Callable[[Any, Any, tuple[Any, ...], dict[str, Any]], Any]
 
 
@@ -150,6 +152,8 @@ class FakeTrace(FakeTensorMode):
         return False
 
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        if func is _device and not self.in_kernel_invocation:
+            return args[0].fake_device  # asked for each tensor of each foreach optimizer
         if self._inside or func in QUESTIONS:  # or an operator that the fake mode decomposes: one kernel on a card
             return self.dispatch(func, types, args, kwargs or {})
         self._inside = True

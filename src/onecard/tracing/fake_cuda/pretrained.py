@@ -46,10 +46,13 @@ def _transformers(note: Callable[[str], None]) -> Callable[..., Any]:
             config._attn_implementation = implementation
         dtype = _dtype(options.get("dtype", options.get("torch_dtype")), getattr(config, "dtype", None))
         quantization = options.get("quantization_config")
-        with _made(dtype, _place(options.get("device_map"))):
+        place = _place(options.get("device_map"))
+        with _made(dtype, place if quantization is None else torch.device("cpu")):
             model = cls(config)
         if quantization is not None:
+            # layer by layer onto the card, as loading does: never all wide weights at once
             quantize(model, quantization)
+            model.to("cuda")
             model.config.quantization_config = quantization
         return model.eval()
 
