@@ -19,6 +19,6 @@ def preflight_view(answer: Preflight) -> RenderableType:
         lines.append(Text("it would not start here; the command, for a machine on which it does:", "yellow"))
     return Group(
         *lines,
-        Text(answer.command, "bold", no_wrap=True),
+        Text(answer.command, "bold", overflow="fold"),
         Text("then: onecard bench --endpoint http://127.0.0.1:8000/v1", "dim"),
     )
