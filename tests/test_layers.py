@@ -88,3 +88,10 @@ def test_no_module_bears_the_name_of_a_verb():
 
     shadowed = [n for n in onecard.__all__ if (SOURCE / n).exists() or (SOURCE / f"{n}.py").exists()]
     assert not shadowed
+
+
+def test_no_two_test_files_share_a_name():
+    """pytest imports a test file by its bare name unless its folder is a package."""
+    root = SOURCE.parent.parent / "tests"
+    bare = [f.name for f in root.rglob("test_*.py") if not (f.parent / "__init__.py").exists()]
+    assert len(bare) == len(set(bare)), sorted({n for n in bare if bare.count(n) > 1})
