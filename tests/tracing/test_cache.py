@@ -1,5 +1,8 @@
 """A remembered answer holds until something that it depends on changes."""
 
+import subprocess
+import sys
+
 import msgspec
 import pytest
 
@@ -44,3 +47,11 @@ def test_a_half_written_answer_is_none(job):
     (file,) = (cache._folder()).glob("name.msgpack")
     file.write_bytes(file.read_bytes()[:-1])
     assert cache.load("name") is None
+
+
+def test_the_parent_process_never_imports_torch():
+    code = (
+        "import sys, onecard.api.traces, onecard.tracing.cache, onecard.tracing.launch, onecard.tracing.fake_cuda.check\n"
+        "sys.exit('torch' in sys.modules)"
+    )
+    assert subprocess.run([sys.executable, "-c", code], timeout=60).returncode == 0

@@ -50,8 +50,6 @@ def trace(
     if not has("torch"):
         raise MissingExtra("torch", "to trace a PyTorch program", "llm")
     from onecard.tracing import cache
-    from onecard.tracing.fake_cuda.check import require_fake_cuda
-    from onecard.tracing.launch import run_job, scratch_folder
 
     if routing not in ("balanced", "worst"):
         raise BadSetting(f'routing "{routing}" is unknown', next="routing=balanced or routing=worst")
@@ -73,6 +71,9 @@ def trace(
     name = cache.key(job)
     if not fresh and (known := cache.load(name)) is not None and known.cost is not None:
         return known.cost
+    from onecard.tracing.fake_cuda.check import require_fake_cuda
+    from onecard.tracing.launch import run_job, scratch_folder
+
     note = require_fake_cuda()
     folder = scratch_folder()
     try:

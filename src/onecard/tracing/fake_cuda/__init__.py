@@ -19,13 +19,16 @@ Each patch cures one symptom, and its file says which:
 import contextlib
 from collections import Counter
 from collections.abc import Callable, Iterator
+from typing import TYPE_CHECKING
 
 from onecard.tracing.profiles import Profile
-from onecard.tracing.storages import Storages
+
+if TYPE_CHECKING:
+    from onecard.tracing.storages import Storages  # imports torch; the parent process asks only for check.py
 
 
 @contextlib.contextmanager
-def fake_cuda(profile: Profile, storages: Storages, note: Callable[[str], None]) -> Iterator[Counter[str]]:
+def fake_cuda(profile: Profile, storages: "Storages", note: Callable[[str], None]) -> Iterator[Counter[str]]:
     """All patches, for one trace. Yields how often each attention kernel was taken.
 
     storages: what the trace sees.  note: takes what the user should be told.
