@@ -68,7 +68,10 @@ def test_the_closed_form_is_what_the_trace_of_trls_step_holds(tmp_path, method, 
     counted = {p.name: p.bytes.likely for p in phase.parts}
     assert counted["weights"] == pytest.approx(traced["weights"], rel=0.01)
     assert counted["optimizer"] == pytest.approx(traced["optimizer"], rel=0.01)
-    assert sum(counted.values()) == pytest.approx(sum(traced.values()), rel=0.02)
+    # Real batches are padded: they keep a mask in each layer, and keys and values repeated for all heads. The traced one
+    # is not padded, so transformers leaves out the mask and, with flash attention, the repetition: counted is above.
+    mask = (1 if checkpointing else 8) * micro * 512 * 512 * (4 if precision == "fp32" else 2)
+    assert 0.97 <= (sum(counted.values()) - mask) / sum(traced.values()) <= 1.06
 
 
 def test_lora_parameters_are_those_that_peft_prints():
