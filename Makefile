@@ -2,7 +2,7 @@
 # make check    format, lint, types, quick tests: what CI runs first
 # make test     the whole suite
 # make accuracy predictions against published measurements
-# make bench    startup time and the other ratios of benchmarks/
+# make bench    startup, cost of measuring, traces against recordings, proofs on this machine
 # make gpu      prove a matrix of plans on a CUDA machine (resumes)
 
 PYTHON ?= python3
@@ -44,6 +44,9 @@ profiles: $(VENV)/.all
 
 bench: $(VENV)/.all
 	$(BIN)/python benchmarks/startup.py
+	$(BIN)/python benchmarks/sampler_cost.py
+	$(BIN)/python benchmarks/trace_accuracy.py
+	$(BIN)/python benchmarks/this_machine.py
 
 gpu: $(VENV)/.all
 	$(BIN)/python benchmarks/gpu_check.py

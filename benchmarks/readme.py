@@ -1,6 +1,6 @@
-"""Fills the three blocks of README.md with what their commands print now.
+"""Fills the blocks of README.md with what their commands print now.
 
-    python benchmarks/readme.py [can] [accuracy] [prove]
+    python benchmarks/readme.py [can] [accuracy] [prove] [machine]
 
 A block begins with the line ```` ``` ```` after its marker comment and ends with the next one. The proof runs for a minute
 and measures this machine, so it wants to be alone on it.
@@ -18,7 +18,7 @@ README = ROOT / "README.md"
 PROOF = "prove chat --model llama-3.2-1b --quant q4_k_m --context 2048 --prompt-tokens 256 --output-tokens 48"
 
 
-def printed(*command: str) -> str:
+def printed(*command: str, check: bool = True) -> str:
     """Standard output of a command, without the spaces that pad its lines."""
     done = subprocess.run(
         command,
@@ -38,6 +38,8 @@ def block(name: str) -> str:
         return '$ onecard can --on "RTX 4070 Ti"\n' + printed(python, "-m", "onecard", "can", "--on", "RTX 4070 Ti")
     if name == "prove":
         return f"$ onecard {PROOF}\n" + printed(python, "-m", "onecard", *PROOF.split())
+    if name == "machine":
+        return "$ python benchmarks/this_machine.py\n" + printed(python, "benchmarks/this_machine.py", check=False)
     table = printed(python, "benchmarks/published.py", "--quiet")
     return f"$ make accuracy    # {datetime.date.today().isoformat()}\n" + table[table.index("target ") :]
 
@@ -51,7 +53,7 @@ def filled(text: str, name: str, content: str) -> str:
 
 
 def main() -> None:
-    for name in sys.argv[1:] or ("can", "accuracy", "prove"):
+    for name in sys.argv[1:] or ("can", "accuracy", "prove", "machine"):
         README.write_text(filled(README.read_text(encoding="utf-8"), name, block(name)), encoding="utf-8")
         print(f"filled {name}")
 
