@@ -1,0 +1,70 @@
+"""How long a fine-tuning run is: steps from epochs and rows, warm-up, evaluations, and which rows a step sees.
+
+The rows of a step follow from (seed, step) alone: each epoch is a new shuffle of all rows. A run that was killed, or that
+goes on with a smaller micro-batch, sees the same rows in the same order.
+"""
+
+import random
+from dataclasses import dataclass, field
+from functools import lru_cache
+
+EVALUATIONS = 5
+"""evaluations (and checkpoints) over a run, beside the first"""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Epochs:
+    """Length and parts of a run."""
+
+    rows: int
+    """to train on"""
+    batch: int
+    micro: int
+    steps: int
+    learning_rate: float
+    seed: int
+    warmup: int = field(init=False)
+    every: int = field(init=False)
+    """steps between two evaluations"""
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "warmup", max(1, self.steps // 10))
+        object.__setattr__(self, "every", max(1, -(-self.steps // EVALUATIONS)))
+
+    def of(self, step: int) -> list[int]:
+        """Indices of the rows of a step (counted from 0)."""
+        found = []
+        for place in range(step * self.batch, (step + 1) * self.batch):
+            epoch, at = divmod(place, self.rows)
+            found.append(_shuffled(self.rows, self.seed, epoch)[at])
+        return found
+
+
+@lru_cache(maxsize=2)
+def _shuffled(rows: int, seed: int, epoch: int) -> list[int]:
+    order = list(range(rows))
+    random.Random(f"{seed} {epoch}").shuffle(order)
+    return order
+
+
+def plan_epochs(
+    rows: int, *, epochs: float, steps: int | None, batch: int, micro: int | None, rate: float, seed: int
+) -> Epochs:
+    """Fill in what was left out; the micro-batch is the largest part of the batch that cuts it evenly."""
+    most = min(batch, micro or batch)
+    return Epochs(
+        rows=rows,
+        batch=batch,
+        micro=max(d for d in range(1, most + 1) if batch % d == 0),
+        steps=steps or max(1, round(epochs * rows / batch)),
+        learning_rate=rate,
+        seed=seed,
+    )
+
+
+def split(rows: int, share: float, seed: int, most: int = 2000) -> tuple[list[int], list[int]]:
+    """(train, held out): indices; at least one of each where there are two rows."""
+    order = list(range(rows))
+    random.Random(f"split {seed}").shuffle(order)
+    held = max(1, min(most, round(share * rows), rows - 1))
+    return sorted(order[held:]), sorted(order[:held])

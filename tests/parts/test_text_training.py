@@ -1,0 +1,88 @@
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from onecard.core.errors import BadFile
+from onecard.core.settings import make
+from onecard.parts.epochs import plan_epochs, split
+from onecard.parts.text_nets import NETS, config_fields, read_config
+from onecard.workloads import get
+
+CASES = [
+    ("classify-text", {"model": "bert-base", "length": 256, "batch": 16}),
+    ("classify-text", {"model": "bert-base", "length": 256, "batch": 16, "precision": "fp32"}),
+    ("classify-text", {"model": "bert-base", "length": 256, "batch": 16, "micro_batch": 4}),
+    ("classify-text", {"model": "bert-base", "length": 512, "batch": 16, "checkpointing": True}),
+    ("classify-text", {"model": "gpt2", "length": 256, "batch": 8}),
+]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("name", "values"), CASES, ids=str)
+def test_the_closed_form_is_what_the_trace_of_the_same_step_holds(name, values):
+    pytest.importorskip("transformers")
+    if sys.platform != "linux":
+        pytest.skip("fake CUDA without a GPU is Linux only")
+    source = Path(__file__).parent.parent.parent / "src"
+    environment = {**os.environ, "PYTHONPATH": str(source), "OMP_NUM_THREADS": "1"}
+    script = [sys.executable, str(Path(__file__).with_name("traced_text.py")), name, json.dumps(values)]
+    done = subprocess.run(script, capture_output=True, text=True, timeout=120, env=environment, check=True)
+    traced = json.loads(done.stdout)
+    traced.pop("context", None)
+    phase = get(name).cost(make(get(name).settings, values)).phases[0]
+    counted = {p.name: p.bytes.likely for p in phase.parts}
+    assert counted["optimizer"] == pytest.approx(traced["optimizer"], rel=0.002)
+    assert sum(counted.values()) == pytest.approx(sum(traced.values()), rel=0.05)
+
+
+# Published sizes, as transformers counts them (Marian's fixed position tables included)
+PUBLISHED = {
+    "bert-base": (2, 109_483_778),
+    "bert-large": (2, 335_143_938),
+    "distilbert-base": (2, 66_955_010),
+    "gpt2": (2, 124_441_344),
+    "t5-small": (0, 60_506_624),
+    "t5-base": (0, 222_903_552),
+    "bart-base": (0, 139_420_416),
+    "bart-large": (0, 406_291_456),
+}
+
+
+@pytest.mark.parametrize("name", PUBLISHED)
+def test_parameters_are_the_published_ones(name):
+    classes, parameters = PUBLISHED[name]
+    assert NETS[name].parameters(classes) == parameters
+
+
+@pytest.mark.parametrize("name", NETS)
+def test_a_config_is_read_back_as_the_same_shape(name):
+    net = NETS[name]
+    fields = config_fields(net, 0.1) | {"model_type": net.family}
+    again = read_config(json.dumps(fields).encode(), "config.json")
+    assert (again.parameters(2), again.encoder, again.decoder) == (net.parameters(2), net.encoder, net.decoder)
+
+
+@pytest.mark.parametrize("content", [b"{", b'{"model_type": "mamba"}', b'{"model_type": "bert", "vocab_size": 10}'])
+def test_configs_that_are_not_ours_are_refused(content):
+    with pytest.raises(BadFile):
+        read_config(content, "config.json")
+
+
+def test_every_epoch_sees_every_row_once():
+    course = plan_epochs(37, epochs=3, steps=None, batch=8, micro=3, rate=1e-3, seed=5)
+    assert course.batch % course.micro == 0
+    seen = [i for step in range(37) for i in course.of(step)]
+    for epoch in range(8):
+        assert sorted(seen[epoch * 37 : (epoch + 1) * 37]) == list(range(37))
+    assert seen[:37] != seen[37:74]
+
+
+def test_a_split_loses_nothing():
+    train, held = split(100, 0.1, seed=1)
+    assert sorted(train + held) == list(range(100))
+    assert len(held) == 10
+    assert split(2, 0.9, seed=1)[0]
