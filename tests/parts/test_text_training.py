@@ -18,6 +18,8 @@ CASES = [
     ("classify-text", {"model": "bert-base", "length": 256, "batch": 16, "micro_batch": 4}),
     ("classify-text", {"model": "bert-base", "length": 512, "batch": 16, "checkpointing": True}),
     ("classify-text", {"model": "gpt2", "length": 256, "batch": 8}),
+    ("translate", {"model": "bart-base", "batch": 16}),
+    ("translate", {"model": "t5-base", "batch": 16}),
 ]
 
 

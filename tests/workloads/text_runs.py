@@ -33,10 +33,10 @@ def too_small(monkeypatch, phase, most, since):
 
         return call
 
-    from onecard.engines import text_labels
+    from onecard.engines import text_labels, text_pairs
 
     monkeypatch.setattr(text_run, "step", limited(text_run.step, "train", lambda a: a[0]))
     evaluate = limited(text_run.evaluate, "evaluate", lambda a: a[0])
-    for module in (text_run, text_labels):
+    for module in (text_run, text_labels, text_pairs):
         monkeypatch.setattr(module, "evaluate", evaluate)
     monkeypatch.setattr(checkpoint, "save", limited(checkpoint.save, "save", lambda a: None))

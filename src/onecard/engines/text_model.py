@@ -134,3 +134,9 @@ def export(net: Any, tokenizer: Any, folder: Any, sample: dict[str, Any]) -> flo
             f"the exported model differs by {difference:.3g}", next="report this; the checkpoints are whole"
         )
     return difference
+
+
+def encode_targets(tokenizer: Any, texts: list[str]) -> list[list[int]]:
+    """Token ids of what is to be written: Marian has a vocabulary of its own for that side."""
+    ids: list[list[int]] = tokenizer(text_target=texts, add_special_tokens=True, verbose=False)["input_ids"]
+    return ids
