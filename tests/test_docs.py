@@ -25,6 +25,20 @@ def test_links_lead_to_files_that_exist(page):
             assert (page.parent / target).exists(), f"{page.name}: {target}"
 
 
+def commands(text):
+    """What a page shows as a command: lines of its code blocks that begin with onecard, and its code spans. Prose is none."""
+    command = r"(?:\$ )?(?:python -m )?onecard ([a-z].*)"
+    blocks = re.findall(r"^(?:```.*?^```|    .*?$)", text, re.M | re.S)
+    lines = [line.strip() for block in blocks for line in block.splitlines()]
+    spans = re.findall(r"`([^`\n]+)`", re.sub(r"^```.*?^```", "", text, flags=re.M | re.S))
+    return [found[1] for line in (*lines, *spans) if (found := re.fullmatch(command, line))]
+
+
+def test_prose_is_not_taken_for_a_command():
+    page = "onecard tells much.\n\n    $ onecard can\n\n```\nonecard plan chat\n```\nand `onecard doctor`; onecard is"
+    assert sorted(commands(page)) == ["can", "doctor", "plan chat"]
+
+
 @pytest.mark.parametrize("page", PAGES, ids=lambda p: p.name)
 def test_every_verb_and_flag_that_a_page_shows_exists(page):
     """`onecard plan chat --model x`: the verb, the workload and each flag are known to the program."""
@@ -32,12 +46,10 @@ def test_every_verb_and_flag_that_a_page_shows_exists(page):
 
     from onecard.cli import onecard
 
-    for line in re.findall(r"(?:^|`|\$ )(?:python -m )?onecard ([a-z][^`\n]*)", page.read_text(encoding="utf-8"), re.M):
+    for line in commands(page.read_text(encoding="utf-8")):
         words = line.replace("|", " | ").split()
         words = words[: words.index("|")] if "|" in words else words
         command = onecard.get_command(Context(onecard), words[0])
-        if command is None and not re.fullmatch(r"[a-z]+", words[0]):
-            continue
         assert command is not None, f"{page.name}: onecard {words[0]}"
         if isinstance(command, Group) and len(words) > 1 and re.fullmatch(r"[a-z][a-z-]+", words[1]):
             command = command.get_command(Context(command), words[1])
