@@ -88,3 +88,23 @@ def test_a_split_loses_nothing():
     assert sorted(train + held) == list(range(100))
     assert len(held) == 10
     assert split(2, 0.9, seed=1)[0]
+
+
+@pytest.mark.parametrize("changes", [{}, {"dropout": 0.0}, {"checkpointing": True}, {"micro_batch": 8}], ids=str)
+def test_on_a_processor_it_is_what_a_real_step_holds(changes):
+    """Attention with dropout keeps its scores there; without, fused attention keeps none."""
+    torch = pytest.importorskip("torch")
+    pytest.importorskip("transformers")
+    from onecard.tracing.storages import Storages
+    from onecard.tracing.tracker import RealTrace, Watcher
+
+    work = get("classify-text")
+    given = {"length": 64, "batch": 32, "micro_batch": 32, "checkpointing": False, "precision": "fp32", **changes}
+    settings = make(work.settings, given)
+    state = work.build(settings)
+    work.step(state)
+    watcher = Watcher(Storages("cpu"), correct=True)
+    with torch.autograd.set_multithreading_enabled(False), RealTrace(watcher):
+        work.step(state)
+    comes_and_goes = [p for p in work.cost(settings).phases[0].parts if p.name in ("activations", "gradients")]
+    assert sum(p.bytes.likely for p in comes_and_goes) == pytest.approx(watcher.storages.peak, rel=0.15)

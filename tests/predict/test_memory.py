@@ -1,5 +1,6 @@
 """The peak of a Cost on a Device: which parts exist where, the context, reserving engines, one memory for both."""
 
+import msgspec
 import pytest
 
 from onecard.catalog import card
@@ -81,3 +82,27 @@ def test_a_caching_allocator_reserves_more_than_it_hands_out():
     found = memory(cost, card("RTX 4090"))
     assert found.reserved is not None and found.allocated is not None
     assert found.allocated.likely < found.reserved.likely < 1.1 * found.allocated.likely
+
+
+def test_the_heap_of_a_processor_holds_more_than_what_lives_in_it():
+    """Freed blocks stay with the process: only what comes and goes is counted, only in torch, never on a card."""
+    parts = (
+        Part(name="weights", bytes=Range.exact(4 * GiB)),
+        Part(name="activations", bytes=Range.exact(GiB)),
+        Part(name="gradients", bytes=Range.exact(GiB)),
+    )
+    cost = Cost(runtime="torch", phases=(Phase(name="train", parts=parts),))
+    found = memory(cost, CPU)
+    assert (
+        0.5 * GiB
+        <= found.parts["workspace"].low
+        < found.parts["workspace"].likely
+        < found.parts["workspace"].high
+        <= 2 * GiB
+    )
+    assert found.bases["workspace"] == "measured"
+    held_by_card = memory(cost, card("RTX 4090")).parts["workspace"]
+    assert held_by_card.likely < found.parts["workspace"].likely
+    still = Cost(runtime="torch", phases=(Phase(name="decode", parts=parts[:1]),))
+    assert "workspace" not in memory(still, CPU).parts
+    assert "workspace" not in memory(msgspec.structs.replace(cost, runtime="llama.cpp"), CPU).parts

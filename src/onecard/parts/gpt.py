@@ -129,6 +129,7 @@ WORKSPACE = Part(
     name="workspace",
     bytes=Range(2 * 8320.0 * 1024, 2 * 8320.0 * 1024, 2 * 32.0 * 1024**2),
     equation="2 x cuBLAS workspace: forward and autograd thread",
+    only="card",
 )
 """8320 KiB each, 32 MiB on Hopper and Blackwell (getChosenWorkspaceSize in aten/src/ATen/cuda/CublasHandlePool.cpp, 2.13)"""
 

@@ -12,7 +12,7 @@ from onecard.core.cost import Operation, Part, Phase
 from onecard.core.ranges import Range
 from onecard.parts.gpt import WORKSPACE
 from onecard.parts.optimizer import state_bytes, step_operation
-from onecard.parts.text_nets import TextNet
+from onecard.parts.text_nets import DECODERS, ENCODERS, TextNet
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -70,6 +70,23 @@ def saved_cross(step: TextStep) -> tuple[float, float]:
     norm = 8 if n.family == "t5" else 4
     cast = e * w if step.bf16 or n.family != "t5" else 0
     return norm * w + cast + 2 * e * i + mask * w + 4 * n.heads + 8, 2 * e * i + (2 * e * w if step.bf16 else 0)
+
+
+DROPS_SCORES = (*ENCODERS, *DECODERS)
+"""families whose attention drops scores out with `dropout`, in transformers' fused attention"""
+
+
+def processor_scores(step: TextStep) -> float:
+    """Bytes of attention scores that a training step keeps on a processor, where fused attention knows no dropout.
+
+    torch then takes its plain path (`_scaled_dot_product_attention_math`): the softmax, a mask of one byte and what is left
+    of it stay for the backward pass, for each layer (for one, if it is checkpointed), and the scores of one layer for a moment.
+    """
+    n, e = step.net, 2 if step.bf16 else 4
+    if not step.dropout or n.family not in DROPS_SCORES:
+        return 0.0
+    layers = 1 if step.checkpointing else n.encoder + n.decoder
+    return float(step.micro * n.heads * step.length**2 * (layers * (2 * e + 1) + e))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -184,6 +201,12 @@ def phases(step: TextStep, *, steps: int, evaluations: int, held_out: int, gener
         Part(name="optimizer", bytes=Range.exact(state), equation=f"2 x 4 B x {parameters:,}"),
     )
     where = f"at the {moment.where}: {step.micro} rows of {step.length}"
+    plain = processor_scores(step) * (moment.where != "optimizer")
+    scores = (
+        [Part(name="activations", bytes=Range.within(plain, 0.05, 0.05), only="cpu", equation="scores")]
+        if plain
+        else []
+    )
     train = (*operations(step, rows=step.batch), step_operation("adamw", parameters))
     element = 2 if step.bf16 else 4
     tokens = step.micro * max(step.length, step.decoder_length)
@@ -198,6 +221,7 @@ def phases(step: TextStep, *, steps: int, evaluations: int, held_out: int, gener
                 *kept,
                 Part(name="gradients", bytes=Range.exact(moment.gradients), equation=where),
                 Part(name="activations", bytes=Range.within(moment.activations, 0.08, 0.08), equation=where),
+                *scores,
                 WORKSPACE,
             ),
             operations=train,

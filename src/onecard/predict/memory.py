@@ -9,6 +9,8 @@ the base is a guess from few reports, and its range is wide on purpose.
 On a CPU, and on a memory shared with the host, device and host are one: all parts add up, copies that only a card needs fall away.
 """
 
+from collections.abc import Mapping
+
 from onecard.core.cost import Cost, Part, Phase
 from onecard.core.device import Device
 from onecard.core.estimate import Memory
@@ -32,11 +34,28 @@ CACHING = ("torch", "exllama", "exllamav2")
 For inference, where most memory is weights of one size, 0 to 5 % (a trace replayed through predict/allocator.py says it exactly)"""
 
 
+HEAP = Range(0.25, 0.6, 0.9)
+"""Share of what comes and goes in a step that the C library's heap holds beside it on a processor: freed blocks of up to 32 MiB stay
+in it, with holes (mallopt(3), M_MMAP_THRESHOLD). Fitted by benchmarks/fit_heap.py, which leaves each workload out in turn"""
+
+CHURN = ("activations", "gradients")
+"""Parts that come and go in a step, on torch"""
+
+
+def heap(parts: Mapping[str, Range]) -> Range:
+    """Bytes that the heap of a processor's process holds beyond living blocks."""
+    churn = total(parts[name] for name in CHURN if name in parts)
+    return Range(HEAP.low * churn.low, HEAP.likely * churn.likely, HEAP.high * churn.high)
+
+
 def context(device: Device, runtime: str) -> Range:
     """Bytes that a process takes of the device before it allocates anything."""
     if device.kind == "cpu":
         # Imports are not counted; thread stacks, arenas and the tokenizer are.
-        return Range(0.0, 12.0 * MiB, 60.0 * MiB) if runtime == "llama.cpp" else Range(0.0, 40.0 * MiB, 160.0 * MiB)
+        # torch: code of its kernels that is read in when they first run.
+        return (
+            Range(0.0, 12.0 * MiB, 60.0 * MiB) if runtime == "llama.cpp" else Range(5.0 * MiB, 25.0 * MiB, 80.0 * MiB)
+        )
     if device.kind == "metal":
         # Buffers are mapped with overlaps and kept resident by the system; how much of its limit that costs is not published.
         return Range(20.0 * MiB, 150.0 * MiB, 500.0 * MiB)
@@ -74,6 +93,9 @@ def memory(cost: Cost, device: Device, budget: int | None = None) -> Memory:
         slack = Range(0.0, allocated.likely * 0.015, allocated.high * 0.05 + 64 * MiB)
         parts["workspace"] = parts["workspace"] + slack if "workspace" in parts else slack
         reserved = allocated + slack
+    if cost.runtime == "torch" and device.kind == "cpu" and (kept := heap(parts)).likely:
+        parts["workspace"] = parts["workspace"] + kept if "workspace" in parts else kept
+        bases = {**bases, "workspace": "measured"}
     fraction = cost.extra.get("reserves")
     usable = min(budget, device.usable) if budget is not None else device.usable
     if isinstance(fraction, float):
