@@ -6,7 +6,7 @@ import pytest
 from driver import library
 
 from onecard import machine
-from onecard.machine import arithmetic, bandwidth, devices, measured, nvml
+from onecard.machine import arithmetic, bandwidth, devices, measured, nvml, pace
 from onecard.machine.cpu import processor
 from onecard.machine.devices import visible
 from onecard.machine.nvml import Card
@@ -104,6 +104,43 @@ def test_arithmetic_is_measured_once_a_library_is_there(bench, monkeypatch):
     assert not machine.is_measured()
     bench(30, 150)
     assert machine.measure().flops == {"fp32": 1.5e11} and machine.is_measured()
+
+
+def test_a_processor_that_is_busy_now_is_a_slower_device_for_a_while(bench, monkeypatch):
+    bench(40, 200)
+    machine.measure()
+    best = machine.cpu_device()
+    monkeypatch.setattr(pace, "hashing", lambda threads: measured.recall(processor()).hashes / 2)
+    quarter = [bandwidth.Bandwidth(r, "memcmp, 2 threads") for r in (1e10, 1e10, 9e10)]
+    monkeypatch.setattr(
+        bandwidth, "passes", lambda *_, **__: [*quarter, bandwidth.Bandwidth(3e10, "memmove, 2 threads")]
+    )
+    machine.look()
+    now = machine.cpu_device()
+    assert now.bandwidth == pytest.approx(best.bandwidth / 4)
+    assert now.flops["fp32"] == pytest.approx(best.flops["fp32"] / 2)
+    assert not best.clock or now.clock == pytest.approx(best.clock / 2)
+    assert now.uncertainty["bandwidth"] > best.uncertainty["bandwidth"] and "25%" in now.sources["bandwidth"]
+    later = measured.recall(processor()).pace.at + pace.FRESH + 1
+    monkeypatch.setattr(devices.time, "time", lambda: later)
+    assert machine.cpu_device().bandwidth == best.bandwidth
+
+
+def test_looking_never_makes_a_machine_faster_than_its_best_and_needs_one():
+    machine.look()
+    assert measured.recall(processor()) is None
+    cpu = processor()
+    slow = measured.Measured(
+        processor=cpu.name,
+        cores=cpu.cores,
+        bandwidth=1e3,
+        bandwidth_how="memmove, 1 threads",
+        flops={"fp32": 1e9},
+        hashes=1.0,
+    )
+    measured.remember(cpu, slow)
+    machine.look()
+    assert measured.recall(cpu).pace.arithmetic == 1.0 and machine.cpu_device().bandwidth == 1e3
 
 
 @pytest.mark.parametrize(

@@ -57,14 +57,20 @@ def prove(
 
 
 def know_this_machine(on_event: OnEvent | None = None) -> None:
-    """Measure bandwidth and arithmetic of the host once, some seconds, so that what is predicted rests on more than a guess."""
+    """Measure bandwidth and arithmetic of the host once, some seconds, so that what is predicted rests on more than a guess.
+
+    Where the processor is the device: also look how much of that it reaches now, a second each time.
+    """
     from onecard.api import plans
-    from onecard.machine import is_measured, measure
+    from onecard.machine import is_measured, look, measure
 
     if not is_measured():
         if on_event is not None:
             on_event({"event": "log", "text": "measuring this machine's memory and arithmetic, once (some seconds)"})
         measure()
+        plans._this_device.cache_clear()
+    if plans.device().kind == "cpu":
+        look()
         plans._this_device.cache_clear()
 
 

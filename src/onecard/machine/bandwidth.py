@@ -42,11 +42,16 @@ class _Buffer:
 
 def measure(threads: int, available: int | None = None, seconds: float = SECONDS) -> Bandwidth:
     """Best rate of reading or copying, all threads together. Uses at most a quarter of `available` bytes."""
+    return max(passes(threads, available, seconds))
+
+
+def passes(threads: int, available: int | None = None, seconds: float = SECONDS) -> list[Bandwidth]:
+    """The rate of each pass of each way, at least two of a way."""
     began = time.perf_counter()
     room = (available if available is not None else 1 << 30) // 4
     size = max(4 * MiB, min(128 * MiB, room // (2 * threads))) // 4096 * 4096
     pairs = [(_Buffer(size), _Buffer(size)) for _ in range(threads)]
-    best = Bandwidth(0.0, "")
+    found: list[Bandwidth] = []
     try:
         compare = _memcmp()
         ways: list[tuple[str, Callable[[int, int], object]]] = [
@@ -54,17 +59,15 @@ def measure(threads: int, available: int | None = None, seconds: float = SECONDS
         ]
         if compare is not None:
             ways.append((f"memcmp, {threads} threads", lambda a, b: compare(a, b, size)))
-        passes = 0
-        while passes < 2 or (time.perf_counter() - began < seconds and passes < 12):
-            for how, work in ways:
-                rate = 2 * size * threads / _timed(work, pairs)
-                best = max(best, Bandwidth(rate, how))
-            passes += 1
+        turn = 0
+        while turn < 2 or (time.perf_counter() - began < seconds and turn < 12):
+            found += [Bandwidth(2 * size * threads / _timed(work, pairs), how) for how, work in ways]
+            turn += 1
     finally:
         for pair in pairs:
             for buffer in pair:
                 buffer.close()
-    return best
+    return found
 
 
 def _timed(work: Callable[[int, int], object], pairs: list[tuple[_Buffer, _Buffer]]) -> float:

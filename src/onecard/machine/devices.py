@@ -7,8 +7,11 @@ files and the driver's library only, no program, no child, no measurement.
 import datetime
 import os
 import platform
+import time
 from pathlib import Path
 from typing import Any
+
+import msgspec
 
 from onecard.core.device import Device
 from onecard.core.units import GiB
@@ -39,6 +42,7 @@ def cpu_device(root: Path = Path("/")) -> Device:
     cpu = processor(root)
     known = measured.recall(cpu)
     sources, uncertainty = {"*": "operating system"}, {}
+    clock = cpu.clock
     if known is not None and known.bandwidth:
         rate = known.bandwidth
         busy = ", while other work ran" if known.disturbed else ""
@@ -55,6 +59,14 @@ def cpu_device(root: Path = Path("/")) -> Device:
 
         flops, sources["flops"] = arithmetic.guess(cpu)
         uncertainty["flops"] = 0.6
+    if known is not None and known.pace is not None and known.pace.fresh(time.time()):
+        now = known.pace
+        rate, clock = rate * now.bandwidth, clock and clock * now.arithmetic
+        flops = {name: value * now.arithmetic for name, value in flops.items()}
+        for key, share in (("bandwidth", now.bandwidth), ("flops", now.arithmetic)):
+            sources[key] += f"; of that {share:.0%} a moment ago"
+            # What takes a share now may take another in a minute.
+            uncertainty[key] = max(uncertainty[key], 0.5 * (1 - share))
     return Device(
         name=cpu.name,
         kind="cpu",
@@ -65,7 +77,7 @@ def cpu_device(root: Path = Path("/")) -> Device:
         bandwidth=rate,
         flops=flops,
         multiprocessors=cpu.cores,
-        clock=cpu.clock,
+        clock=clock,
         l2=cpu.cache,
         unified=True,
         host_total=cpu.memory_total,
@@ -94,7 +106,7 @@ def _complete(known: measured.Measured | None) -> bool:
 
     if known is None or known.disturbed:
         return False
-    return bool(known.bandwidth) and (bool(known.flops) or not arithmetic.measurable())
+    return bool(known.bandwidth) and bool(known.hashes) and (bool(known.flops) or not arithmetic.measurable())
 
 
 def measure(again: bool = False) -> measured.Measured:
@@ -103,7 +115,7 @@ def measure(again: bool = False) -> measured.Measured:
     Takes all usable cores for some seconds: called by prove, never by plan (`doctor --deep` keeps its own numbers too). Numbers that were
     taken while the machine was busy with other work are a lower bound: the next call measures again and keeps the larger.
     """
-    from onecard.machine import arithmetic, bandwidth
+    from onecard.machine import arithmetic, bandwidth, pace
 
     cpu = processor()
     known = None if again else measured.recall(cpu)
@@ -119,12 +131,28 @@ def measure(again: bool = False) -> measured.Measured:
         bandwidth_how=memory.how,
         flops=sums.flops if sums else {},
         flops_how=sums.how if sums else known.flops_how if known else "",
+        hashes=pace.hashing(cpu.cores),
         when=datetime.datetime.now(datetime.UTC).date().isoformat(),
         load=busy,
     )
     result = measured.better(known, found) if known is not None else found
     measured.remember(cpu, result)
     return result
+
+
+def look() -> None:
+    """How much of its best the CPU reaches now (about a second on all cores); plans of the next minute and a half count with it.
+
+    Nothing where it was not measured before: then it has no best.
+    """
+    from onecard.machine import pace
+
+    cpu = processor()
+    known = measured.recall(cpu)
+    if known is None or not known.bandwidth or not known.hashes:
+        return
+    now = pace.look(cpu.cores, cpu.memory_available, known.hashes, known.bandwidth, known.bandwidth_how)
+    measured.remember(cpu, msgspec.structs.replace(known, pace=now))
 
 
 def load(cpu: Processor) -> float | None:

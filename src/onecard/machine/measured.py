@@ -14,6 +14,7 @@ import msgspec
 
 from onecard.core import places
 from onecard.machine.cpu import Processor
+from onecard.machine.pace import Pace
 
 SCHEMA = 1
 QUIET = 0.6
@@ -31,6 +32,10 @@ class Measured(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     flops_how: str = ""
     when: str = ""
     """ISO 8601 date"""
+    hashes: float | None = None
+    """bytes/s that all cores hash: the yardstick of machine/pace.py"""
+    pace: Pace | None = None
+    """how much of this it reached when it was looked at last"""
     load: float | None = None
     """load average per processor when it was measured"""
     schema: int = SCHEMA
@@ -61,7 +66,10 @@ def better(a: Measured, b: Measured) -> Measured:
     """The larger of each number: whatever disturbs a measurement only makes it smaller. The rest is the later one's, b's."""
     first = a if (a.bandwidth or 0) > (b.bandwidth or 0) else b
     flops = {name: max(a.flops.get(name, 0.0), b.flops.get(name, 0.0)) for name in {**a.flops, **b.flops}}
-    return msgspec.structs.replace(b, bandwidth=first.bandwidth, bandwidth_how=first.bandwidth_how, flops=flops)
+    hashes = max(a.hashes or 0.0, b.hashes or 0.0) or None
+    return msgspec.structs.replace(
+        b, bandwidth=first.bandwidth, bandwidth_how=first.bandwidth_how, flops=flops, hashes=hashes
+    )
 
 
 def remember(cpu: Processor, measured: Measured) -> None:
