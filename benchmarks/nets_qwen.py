@@ -49,10 +49,24 @@ class Norm(nn.Module):
         return normed.type_as(x) * self.weight
 
 
-def rotate(x: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
-    wide = x.float()
-    a, b = wide.chunk(2, dim=-1)
-    return ((wide * cos) + (torch.cat((-b, a), dim=-1) * sin)).type_as(x)
+class Rotary(torch.autograd.Function):
+    """A stand-in for the fused kernel of flash-attn (flash_attn/layers/rotary.py, from 2.1 on part of the package): it reads
+    its input once, writes its output once, and keeps cos and sin alone for the way back."""
+
+    @staticmethod
+    def forward(ctx, x: Tensor, cos: Tensor) -> Tensor:
+        ctx.save_for_backward(cos)
+        return x * cos
+
+    @staticmethod
+    def backward(ctx, gradient: Tensor) -> tuple[Tensor, None]:
+        (cos,) = ctx.saved_tensors
+        return gradient * cos, None
+
+
+def rotate(x: Tensor, cos: Tensor) -> Tensor:
+    """modeling_qwen.py, apply_rotary_pos_emb where flash-attn is installed: the kernel runs on an fp32 copy."""
+    return Rotary.apply(x.float(), cos).type_as(x)
 
 
 class Block(nn.Module):
@@ -63,10 +77,10 @@ class Block(nn.Module):
         self.c_attn, self.attn_proj = Lora(width, 3 * width, bias=True), Lora(width, width)
         self.w1, self.w2, self.c_proj = Lora(width, inner), Lora(width, inner), Lora(inner, width)
 
-    def forward(self, x: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
+    def forward(self, x: Tensor, cos: Tensor) -> Tensor:
         batch, tokens, width = x.shape
         q, k, v = (t.view(batch, tokens, self.heads, -1) for t in self.c_attn(self.ln_1(x)).split(width, dim=2))
-        q, k = rotate(q, cos, sin), rotate(k, cos, sin)
+        q, k = rotate(q, cos), rotate(k, cos)
         y = F.scaled_dot_product_attention(q.transpose(1, 2), k.transpose(1, 2), v.transpose(1, 2), is_causal=True)
         x = self.attn_proj(y.transpose(1, 2).reshape(batch, tokens, width)) + x
         h = self.ln_2(x)
@@ -85,7 +99,7 @@ def build(model: str, tokens: int, ends: bool = False) -> Callable[[], Tensor]:
         if ends:
             embedding = nn.Embedding(vocabulary, width, dtype=torch.bfloat16)
             head = nn.Linear(width, vocabulary, bias=False, dtype=torch.bfloat16)
-        cos, sin = (torch.zeros(1, tokens, 1, width // heads) for _ in range(2))
+        cos = torch.zeros(1, tokens, 1, width // heads)
         ids = torch.zeros(1, tokens, dtype=torch.long)
     trained = [p for m in (embedding, blocks, head) for p in m.parameters() if p.requires_grad]
     optimizer = torch.optim.AdamW(trained)
@@ -97,7 +111,7 @@ def build(model: str, tokens: int, ends: bool = False) -> Callable[[], Tensor]:
             if not ends:
                 x.requires_grad_()
             for block in blocks:
-                x = checkpoint(block, x, cos, sin, use_reentrant=True)
+                x = checkpoint(block, x, cos, use_reentrant=True)
             logits = head(norm(x))
             shifted = logits[..., :-1, :].contiguous()
             loss = F.cross_entropy(shifted.view(-1, shifted.size(-1)), ids[..., 1:].reshape(-1))

@@ -20,6 +20,8 @@ CASES = [
     ("classify-text", {"model": "gpt2", "length": 256, "batch": 8}),
     ("translate", {"model": "bart-base", "batch": 16}),
     ("translate", {"model": "t5-base", "batch": 16}),
+    ("summarise", {"model": "t5-base", "length": 512, "batch": 8}),
+    ("summarise", {"model": "bart-base", "length": 1024, "target_length": 128, "batch": 4}),
 ]
 
 

@@ -83,7 +83,7 @@ def test_a_file_is_translated_once_each_also_over_a_kill(run_workload, small, tm
     file.write_text("\n".join(json.dumps({"source": s}) for s in asked), encoding="utf-8")
     settings = small | {"translate": str(file), "steps": 2}
     whole = run_workload("translate", settings, folder="whole")
-    assert whole.ending.quality["translated_rows"] == 20
+    assert whole.ending.quality["answered_rows"] == 20
 
     write, calls = text_pairs.Pairs.write, []
 

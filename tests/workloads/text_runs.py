@@ -39,4 +39,5 @@ def too_small(monkeypatch, phase, most, since):
     evaluate = limited(text_run.evaluate, "evaluate", lambda a: a[0])
     for module in (text_run, text_labels, text_pairs):
         monkeypatch.setattr(module, "evaluate", evaluate)
+    monkeypatch.setattr(text_pairs.Pairs, "write", limited(text_pairs.Pairs.write, "write", lambda a: a[1]))
     monkeypatch.setattr(checkpoint, "save", limited(checkpoint.save, "save", lambda a: None))

@@ -5,8 +5,13 @@ Everything goes to standard error, so that standard output holds the answer alon
 
 from typing import Any
 
+import msgspec
 from rich.console import Console
 from rich.progress import BarColumn, DownloadColumn, Progress, SpinnerColumn, TextColumn, TimeRemainingColumn
+
+from onecard.core.estimate import Estimate
+from onecard.show.plan import in_all
+from onecard.show.text import size_range
 
 _PHASES = {
     "load": "loading the model",
@@ -16,6 +21,12 @@ _PHASES = {
     "build": "building the model",
     "step": "measuring steps",
 }
+
+
+def _promise(estimate: dict[str, Any]) -> str:
+    """What was predicted before anything was measured: peak, time and energy of the whole training."""
+    found = msgspec.convert(estimate, Estimate)
+    return f"predicted: peak {size_range(found.memory.peak_bytes)}; in all {in_all(found)}"
 
 
 class Live:
@@ -64,6 +75,8 @@ class Live:
             self._advance(event)
         elif kind == "log":
             self.console.print(event["text"])
+        elif kind == "begin" and event["kind"] != "prove" and "train" in event["plan"]["estimate"]["time"]:
+            self.console.print(_promise(event["plan"]["estimate"]), style="dim")
         elif kind == "rung":
             self.console.print(f"out of memory: {event.get('why', '')}", style="yellow")
 

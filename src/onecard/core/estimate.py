@@ -48,6 +48,8 @@ class Estimate(msgspec.Struct, frozen=True, kw_only=True):
     memory: Memory
     time: dict[str, PhaseTime]
     total_seconds: Range
+    energy_joules: Range | None = None
+    """of the board over all phases, a guess from its power limit; None where that is unknown"""
     rates: dict[str, Range]
     """<phase>_<unit>_per_s"""
     limiters: dict[str, str]

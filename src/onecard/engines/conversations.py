@@ -17,6 +17,7 @@ import msgspec
 
 from onecard.core.errors import BadFile, Unavailable
 from onecard.core.require import require
+from onecard.engines import rows
 
 COLUMNS = (
     ("messages",),
@@ -41,8 +42,7 @@ def examples(source: str, seed: int = 0) -> list[Example]:
     if not source:
         found = list(documentation())
     else:
-        rows = _rows(source)
-        found = [e for number, row in enumerate(rows, 1) if (e := _example(row, source, number)) is not None]
+        found = [e for number, row in enumerate(_rows(source), 1) if (e := _example(row, source, number)) is not None]
     if len(found) < 4:
         raise BadFile(
             f"{source} has {len(found)} examples with something to learn",
@@ -51,6 +51,18 @@ def examples(source: str, seed: int = 0) -> list[Example]:
         )
     random.Random(seed).shuffle(found)
     return found
+
+
+BUNDLED = 900
+"""examples that a plan counts for the bundled set; the number differs a little between versions of Python"""
+
+
+def about(source: str) -> int:
+    """How many examples a plan counts with; instant, so nothing is parsed and no hub is asked."""
+    if not source:
+        return BUNDLED
+    path = Path(source).expanduser()
+    return rows.about(source) if path.suffix.lower() in rows.SUFFIXES else rows.UNKNOWN_ROWS
 
 
 def _rows(source: str) -> list[dict[str, Any]]:
@@ -68,12 +80,13 @@ def _rows(source: str) -> list[dict[str, Any]]:
         if path.suffix == ".json":
             return list(json.loads(path.read_text(encoding="utf-8")))
         if path.suffix in (".csv", ".tsv"):
+            csv.field_size_limit(rows.LONGEST_CELL)
             with path.open(encoding="utf-8", newline="") as file:
                 return list(csv.DictReader(file, delimiter="\t" if path.suffix == ".tsv" else ","))
         if path.suffix == ".parquet":
             table = require("pyarrow.parquet", "to read Parquet files", "llm").read_table(path)
-            rows: list[dict[str, Any]] = table.to_pylist()
-            return rows
+            found: list[dict[str, Any]] = table.to_pylist()
+            return found
     except (UnicodeDecodeError, ValueError, csv.Error) as error:
         raise BadFile(f"{source} cannot be read", why=str(error), next="save it again as UTF-8 JSONL or CSV") from None
     raise BadFile(f"{source} has an unknown ending", next="give a .jsonl, .json, .csv, .tsv or .parquet file")

@@ -15,6 +15,8 @@ from onecard.core.errors import BadFile, BadSetting
 from onecard.core.require import require
 
 SUFFIXES = (".csv", ".tsv", ".jsonl", ".parquet")
+LONGEST_CELL = 1 << 27
+"""a text of some thousand tokens is longer than the 128 KiB that csv allows in some languages"""
 UNKNOWN_ROWS = 10_000
 """rows that a plan assumes for a Parquet file, whose number of rows takes a library to read"""
 
@@ -34,6 +36,52 @@ def about(source: str) -> int:
     path = find(source)
     state = path.stat()
     return _lines(path, state.st_size, state.st_mtime_ns)
+
+
+def texts(source: str, column: str) -> list[str]:
+    """What is to be read by a net that writes: a column of a table, the lines of a .txt, or every .txt of a folder.
+
+    Raises BadFile: nothing there, empty, no such column.
+    """
+    path = Path(source).expanduser()
+    if path.is_dir():
+        files = _documents(path)
+        found = [_plain(file).strip() for file in files]
+        empty = next((file for file, text in zip(files, found, strict=True) if not text), None)
+        if empty is not None:
+            raise BadFile(f"{empty.name} is empty", next="fill it in, or take it out of the folder")
+        return found
+    if path.suffix.lower() == ".txt" and path.is_file():
+        found = [line.strip() for line in _plain(path).splitlines() if line.strip()]
+        if not found:
+            raise BadFile(f"{path} has no text", next="write one text in each line")
+        return found
+    return [row[0] for row in read(source, (column,))]
+
+
+def about_texts(source: str) -> int:
+    """How many texts a plan counts with; instant."""
+    path = Path(source).expanduser()
+    if path.is_dir():
+        return len(_documents(path))
+    if path.suffix.lower() == ".txt" and path.is_file():
+        state = path.stat()
+        return _lines(path, state.st_size, state.st_mtime_ns)
+    return about(source)
+
+
+def _documents(folder: Path) -> list[Path]:
+    files = sorted(folder.glob("*.txt"))
+    if not files:
+        raise BadFile(f"{folder} holds no .txt file", next="give a folder of texts, or a table")
+    return files
+
+
+def _plain(file: Path) -> str:
+    try:
+        return file.read_text(encoding="utf-8-sig")
+    except UnicodeDecodeError as error:
+        raise BadFile(f"{file.name} is not UTF-8 text", why=str(error), next="save it as UTF-8") from None
 
 
 @lru_cache(maxsize=16)
@@ -88,9 +136,7 @@ def _rows(path: Path) -> Iterator[tuple[int, dict[str, Any]]]:
         if kind == ".jsonl":
             yield from _objects(path, handle)
             return
-        csv.field_size_limit(
-            1 << 27
-        )  # a text of 4,000 tokens is longer than the 128 KiB that csv allows in some languages
+        csv.field_size_limit(LONGEST_CELL)
         yield from enumerate(csv.DictReader(handle, delimiter="\t" if kind == ".tsv" else ","), start=1)
 
 

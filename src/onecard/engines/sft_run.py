@@ -1,6 +1,7 @@
 """A fine-tuning from data to export: look at the data, ask, learn, ask again, keep everything."""
 
 import json
+import math
 import random
 from typing import Any
 
@@ -21,6 +22,7 @@ def finetune(
     hub_id: str | None,
     data: str,
     validation: float,
+    epochs: float | None,
     gguf: bool,
     asked: int,
     trained_bytes: float,
@@ -38,6 +40,12 @@ def finetune(
         train, evaluation = (tokenised(part, tokenizer) for part in (learnt, held_out))
         _tell_lengths(session, train + evaluation, recipe)
         train, evaluation = cut(train, recipe.sequence), cut(evaluation, recipe.sequence)
+        if epochs is not None:
+            sequences = len(train)
+            if recipe.packing:
+                sequences = max(1, sum(len(row["input_ids"]) for row in train) // recipe.sequence)
+            steps = max(1, math.ceil(epochs * sequences / recipe.batch))
+            recipe = msgspec.structs.replace(recipe, steps=steps, every=max(1, -(-steps // 10)))
         resumed = checkpoint.newest_whole(session.folder)
         if resumed is None:
             # weights and optimizer of what is trained; merged model and GGUF at the end
@@ -54,6 +62,7 @@ def finetune(
             "micro_batch": recipe.micro,
             "eval_batch": recipe.eval_micro,
             "examples": len(train),
+            "steps": recipe.steps,
             "resumed_at": resumed.step if resumed else 0,
         },
     )

@@ -97,6 +97,8 @@ def learn_tokenizer(texts: Iterable[str], vocab: int, *, classify: bool) -> Any:
 
 def encode(tokenizer: Any, texts: list[str]) -> list[list[int]]:
     """Token ids of whole texts, nothing cut."""
+    if not texts:
+        return []
     ids: list[list[int]] = tokenizer(texts, add_special_tokens=True, verbose=False)["input_ids"]
     return ids
 
@@ -138,5 +140,7 @@ def export(net: Any, tokenizer: Any, folder: Any, sample: dict[str, Any]) -> flo
 
 def encode_targets(tokenizer: Any, texts: list[str]) -> list[list[int]]:
     """Token ids of what is to be written: Marian has a vocabulary of its own for that side."""
+    if not texts:
+        return []
     ids: list[list[int]] = tokenizer(text_target=texts, add_special_tokens=True, verbose=False)["input_ids"]
     return ids

@@ -2,16 +2,16 @@
 
 import csv
 import io
-from collections.abc import Callable
+import time
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import msgspec
 
-from onecard.core.errors import BadFile
+from onecard.core.errors import BadFile, NoRoom
 from onecard.core.session import Session
-from onecard.engines import rows, text_model
+from onecard.engines import text_model
 from onecard.engines.checkpoint import write_whole
 from onecard.engines.lengths import lengths, told
 from onecard.engines.text_run import Batch, State, arithmetic, evaluate
@@ -38,6 +38,7 @@ class Pairs:
     prefix: str
     length: int
     target_length: int
+    beams: int
     cut_share: float
 
     def inputs(self, part: list[Pair], device: str) -> dict[str, Any]:
@@ -75,7 +76,7 @@ class Pairs:
         return [text_model.cut(ids, self.length, self.ends) for ids in whole]
 
     def write(self, state: State, texts: list[str], device: str) -> list[str]:
-        """The net's own output for some texts, greedily, `micro` texts at a time."""
+        """The net's own output for some texts, `micro` texts at a time."""
         import torch
 
         state.net.eval()
@@ -86,7 +87,7 @@ class Pairs:
                 out = state.net.generate(
                     **self.read(ids[at : at + micro], device),
                     max_new_tokens=self.target_length,
-                    num_beams=1,
+                    num_beams=self.beams,
                     do_sample=False,
                 )
                 found += self.tokenizer.batch_decode(out, skip_special_tokens=True)
@@ -99,17 +100,21 @@ def prepare(
     net: TextNet,
     session: Session,
     *,
-    columns: tuple[str, str],
-    made: Callable[[], list[tuple[str, str]]],
+    read: list[tuple[str, ...]],
+    asked: list[str],
     prefix: str,
+    most: int,
 ) -> Pairs:
-    """Read (or make), split and encode; tells the lengths before anything is trained. Raises BadFile."""
-    read: list[tuple[str, ...]] = rows.read(settings.data, columns) if settings.data else [*made()]
-    if len(read) < 4:
+    """Split and encode; tells the lengths before anything is trained. Raises BadFile for too few rows.
+
+    read: (source, target) to learn and to judge by, none where the model is used as it is; asked: what is written from
+    afterwards; most: rows that are held out at most.
+    """
+    if read and len(read) < 4:
         raise BadFile(
             f"{settings.data} has {len(read)} rows", next="give at least 4, to train on some and judge by others"
         )
-    first, second = split(len(read), settings.held_out, settings.seed, most=400)
+    first, second = split(len(read), settings.held_out, settings.seed, most=most) if read else ([], [])
     if net.hub:
         tokenizer = text_model.load_tokenizer(net)
     else:
@@ -117,11 +122,17 @@ def prepare(
     ends = {tokenizer.eos_token_id}
     sources = text_model.encode(tokenizer, [prefix + row[0] for row in read])
     targets = text_model.encode_targets(tokenizer, [row[1] for row in read])
-    found = lengths([len(ids) for ids in sources], settings.length)
-    session.emit("lengths", **found)
-    session.emit("log", text=told(found, settings.length, "sources"), step=0)
-    below = lengths([len(ids) for ids in targets], settings.target_length)
-    session.emit("log", text=told(below, settings.target_length, "targets"), step=0)
+    cut_share = 0.0
+    if read:
+        found = lengths([len(ids) for ids in sources], settings.length)
+        session.emit("lengths", **found)
+        session.emit("log", text=told(found, settings.length, "sources"), step=0)
+        below = lengths([len(ids) for ids in targets], settings.target_length)
+        session.emit("log", text=told(below, settings.target_length, "targets"), step=0)
+        cut_share = found["cut_share"]
+    if asked:
+        new = lengths([len(ids) for ids in text_model.encode(tokenizer, [prefix + t for t in asked])], settings.length)
+        session.emit("log", text=told(new, settings.length, "texts to write from"), step=0)
     pairs = [
         Pair(
             source=row[0],
@@ -139,7 +150,8 @@ def prepare(
         prefix=prefix,
         length=settings.length,
         target_length=settings.target_length,
-        cut_share=found["cut_share"],
+        beams=settings.beams,
+        cut_share=cut_share,
     )
 
 
@@ -172,25 +184,36 @@ def answer_file(session: Session, pairs: Pairs, state: State, texts: list[str], 
     """Write an answer to every text, one JSON line each, in order; goes on after the last whole line of an earlier start.
 
     Half a line, left by a kill, is cut off before more is written: no text is answered twice and none is lost. Returns
-    the number of answers in the file.
+    the number of answers in the file. Raises BadFile where the earlier answers are to other texts, NoRoom.
     """
-    done = _whole_lines(file)
+    done = _answered(file, texts)
     step = max(1, state.course.micro)
-    with file.open("ab") as out:
-        for at in range(done, len(texts), step):
-            if session.stopping:
-                break
-            part = texts[at : at + step]
-            written = pairs.write(state, part, session.device)
-            lines = [Answer(at + i, text, w) for i, (text, w) in enumerate(zip(part, written, strict=True), start=1)]
-            out.write(b"".join(msgspec.json.encode(line) + b"\n" for line in lines))
-            out.flush()
-            done = at + len(part)
-            session.progress(done, len(texts), "rows")
+    start, before = time.perf_counter(), done
+    try:
+        with file.open("ab") as out:
+            for at in range(done, len(texts), step):
+                if session.stopping:
+                    break
+                part = texts[at : at + step]
+                written = pairs.write(state, part, session.device)
+                made = [Answer(at + i, text, w) for i, (text, w) in enumerate(zip(part, written, strict=True), start=1)]
+                out.write(b"".join(msgspec.json.encode(line) + b"\n" for line in made))
+                out.flush()
+                done = at + len(part)
+                session.progress(done, len(texts), "rows")
+    except OSError as error:
+        raise NoRoom(
+            f"{file.name} could not be written past row {done}",
+            why=error.strerror or str(error),
+            next="free disk space, then onecard resume: the rows before stay and are not written again",
+        ) from None
+    if done > before:
+        session.measured("write_rows_per_s", (done - before) / (time.perf_counter() - start), "rows/s")
     return done
 
 
-def _whole_lines(file: Path) -> int:
+def _answered(file: Path, texts: list[str]) -> int:
+    """Whole answers of an earlier start; what follows the last of them is cut off."""
     if not file.is_file():
         return 0
     content = file.read_bytes()
@@ -198,4 +221,13 @@ def _whole_lines(file: Path) -> int:
     if end < len(content):
         with file.open("rb+") as handle:
             handle.truncate(end)
-    return content.count(b"\n")
+    lines = content[:end].splitlines()
+    for number, line in enumerate(lines, start=1):
+        answer = msgspec.json.decode(line, type=Answer)
+        if number > len(texts) or answer.source != texts[number - 1]:
+            raise BadFile(
+                f"{file.name} answers another text in row {number}",
+                why="the file of texts was changed since this run was started",
+                next="put it back as it was and resume, or start a new run",
+            )
+    return len(lines)

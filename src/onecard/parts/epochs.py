@@ -56,7 +56,7 @@ def plan_epochs(
         rows=rows,
         batch=batch,
         micro=max(d for d in range(1, most + 1) if batch % d == 0),
-        steps=steps or max(1, round(epochs * rows / batch)),
+        steps=max(1, round(epochs * rows / batch)) if steps is None else steps,
         learning_rate=rate,
         seed=seed,
     )

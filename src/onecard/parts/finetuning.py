@@ -12,13 +12,17 @@ from onecard.core.ranges import Range
 from onecard.parts.gpt import WORKSPACE, scaled
 from onecard.parts.lora import adapted, lora_parameters, lora_shapes
 from onecard.parts.optimizer import state_bytes, step_operation
-from onecard.parts.quantized import nf4_bytes
+from onecard.parts.quantized import gptq_bytes, nf4_bytes
 from onecard.parts.training import Saved, worst_moment
 from onecard.parts.transformer import parameters, tensors
 
 LOSS_TILE = (4096, 32768)
 """tokens and vocabulary entries whose logits exist at once: TRL folds the loss tile by tile
 (trl.kernels.chunked_logprob, TOKEN_CHUNK_SIZE and the caller's chunk_size in 1.16)"""
+
+
+PACKED = {"qlora": ("bitsandbytes", "nf4"), "gptq": ("gptq", "gptq-int4")}
+"""methods whose base model is in 4 bits: whose kernels unpack it, and the format"""
 
 
 class Tuning(msgspec.Struct, frozen=True, kw_only=True):
@@ -43,12 +47,17 @@ class Tuning(msgspec.Struct, frozen=True, kw_only=True):
 def weight_bytes(model: Model, tuning: Tuning) -> float:
     """The base model: whole in its type, or 4-bit in the linear layers (embedding, head and norms stay)."""
     element = 2.0 if tuning.precision == "bf16" else 4.0
-    if tuning.method != "qlora":
+    if tuning.method not in PACKED:
         return element * parameters(model)
     small = {t.name for t in adapted(model, "all")}
     total = 0.0
     for tensor in tensors(model):
-        total += nf4_bytes(tensor.elements, double=True) if tensor.name in small else element * tensor.elements
+        if tensor.name not in small:
+            total += element * tensor.elements
+        elif tuning.method == "gptq":
+            total += gptq_bytes(*tensor.shape)
+        else:
+            total += nf4_bytes(tensor.elements, double=True)
     return total
 
 
@@ -198,7 +207,7 @@ def _casts(model: Model, tuning: Tuning, trained: int) -> float:
     if tuning.precision == "fp32":
         return 0.0
     largest = max(t.elements for t in adapted(model, "all"))
-    if tuning.method == "qlora":
+    if tuning.method in PACKED:
         return 2.0 * largest + 2.0 * trained
     return 2.0 * (parameters(model) if tuning.precision == "mixed" else 0) + (
         2.0 * trained if tuning.method == "lora" else 0.0
@@ -245,14 +254,15 @@ def _operations(model: Model, tuning: Tuning) -> tuple[Operation, ...]:
             launches=passes * (model.layers * 60.0 + pairs * 8.0) * (forwards + 2.0),
         ),
     ]
-    if tuning.method == "qlora":
+    if tuning.method in PACKED:
+        kernel, format = PACKED[tuning.method]
         small = sum(t.elements for t in adapted(model, "all"))
         times = passes * (forwards + 1.0)
         found.append(
             Operation(
                 kind="quantize",
-                kernel="bitsandbytes",
-                format="nf4",
+                kernel=kernel,
+                format=format,
                 read=0.52 * small * times,
                 written=2.0 * small * times,
                 launches=len(adapted(model, "all")) * times,

@@ -8,7 +8,7 @@ import msgspec
 from onecard.core.cost import Cost
 from onecard.core.plan import Choice, Rung
 
-EVERYWHERE = ("build", "train", "evaluate", "save", "export")
+EVERYWHERE = ("build", "train", "evaluate", "write", "save", "export")
 
 
 def micro_choices(settings: Any, cost: Callable[[Any], Cost]) -> tuple[Choice, ...]:

@@ -5,8 +5,7 @@ each of q, k and v) and its weights (once for all until the forward pass ends), 
 stay fp32. The memory is walked through like the step itself; tests hold it against a trace of the same step.
 """
 
-from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from onecard.core.cost import Operation, Part, Phase
 from onecard.core.ranges import Range
@@ -30,6 +29,8 @@ class TextStep:
     bf16: bool = True
     dropout: bool = True
     checkpointing: bool = False
+    beams: int = 1
+    """of the search for the output, where rows are written"""
 
     @property
     def parameters(self) -> int:
@@ -191,82 +192,100 @@ def operations(step: TextStep, *, rows: float, train: bool = True) -> list[Opera
     ]
 
 
-def phases(step: TextStep, *, steps: int, evaluations: int, held_out: int, generated: int = 0) -> tuple[Phase, ...]:
-    """train, evaluate, save and export. held_out: rows of an evaluation; generated: tokens written for each of them."""
+def phases(step: TextStep, *, steps: int, evaluations: int, held_out: int, written: int = 0) -> tuple[Phase, ...]:
+    """train, evaluate, write, save and export; only write where there are no steps and nothing to judge by.
+
+    held_out: rows of an evaluation; written: rows for which the net writes its own output, once, after training.
+    """
     n, parameters = step.net, step.parameters
     moment = peak_moment(step)
     state = state_bytes("adamw", [(parameters,)])
-    kept = (
-        Part(name="weights", bytes=Range.exact(4.0 * parameters), equation=f"4 B x {parameters:,}"),
-        Part(name="optimizer", bytes=Range.exact(state), equation=f"2 x 4 B x {parameters:,}"),
-    )
+    weights = Part(name="weights", bytes=Range.exact(4.0 * parameters), equation=f"4 B x {parameters:,}")
+    optimizer = Part(name="optimizer", bytes=Range.exact(state), equation=f"2 x 4 B x {parameters:,}")
+    kept = (weights, optimizer) if steps else (weights,)
     where = f"at the {moment.where}: {step.micro} rows of {step.length}"
     plain = processor_scores(step) * (moment.where != "optimizer")
-    scores = (
-        [Part(name="activations", bytes=Range.within(plain, 0.05, 0.05), only="cpu", equation="scores")]
-        if plain
-        else []
-    )
-    train = (*operations(step, rows=step.batch), step_operation("adamw", parameters))
+    scores = Part(name="activations", bytes=Range.within(plain, 0.05, 0.05), only="cpu", equation="attention scores")
     element = 2 if step.bf16 else 4
     tokens = step.micro * max(step.length, step.decoder_length)
     forward = tokens * (element * (4 * n.ffn + 8 * n.inner) + 12 * n.width) + (2.0 * n.layers if step.bf16 else 0.0)
     forward += step.micro * step.target * n.vocab * 12.0
-    # keys and values of what was read (for each decoder layer) and of what was written so far
-    cache = 2.0 * 4 * n.inner * n.decoder * step.micro * (step.length + generated) if generated else 0.0
+    train = Phase(
+        name="train",
+        parts=(
+            *kept,
+            Part(name="gradients", bytes=Range.exact(moment.gradients), equation=where),
+            Part(name="activations", bytes=Range.within(moment.activations, 0.08, 0.08), equation=where),
+            *((scores,) if plain else ()),
+            WORKSPACE,
+        ),
+        operations=(*operations(step, rows=step.batch), step_operation("adamw", parameters)),
+        repeat=steps,
+        unit="rows",
+        units=step.batch,
+    )
+    activations = Part(name="activations", bytes=Range.within(forward, 0.1, 0.1), equation=f"{step.micro} rows")
+    evaluate = Phase(
+        name="evaluate",
+        parts=(*kept, activations, WORKSPACE),
+        operations=tuple(operations(step, rows=held_out, train=False)),
+        repeat=evaluations if steps else 1,
+    )
+    save = Phase(
+        name="save",
+        parts=kept,
+        operations=(Operation(kind="copy", place="link", read=4.0 * parameters + state),),
+        repeat=evaluations,
+    )
+    export = Phase(name="export", parts=kept, operations=(Operation(kind="copy", place="link", read=4.0 * parameters),))
     return (
-        Phase(
-            name="train",
-            parts=(
-                *kept,
-                Part(name="gradients", bytes=Range.exact(moment.gradients), equation=where),
-                Part(name="activations", bytes=Range.within(moment.activations, 0.08, 0.08), equation=where),
-                *scores,
-                WORKSPACE,
-            ),
-            operations=train,
-            repeat=steps,
-            unit="rows",
-            units=step.batch,
-        ),
-        Phase(
-            name="evaluate",
-            parts=(
-                *kept,
-                Part(name="kv_cache", bytes=Range.exact(cache), equation=f"{generated} tokens written for each row"),
-                Part(name="activations", bytes=Range.within(forward, 0.1, 0.1), equation=f"{step.micro} rows"),
-                WORKSPACE,
-            ),
-            operations=tuple(_evaluation(step, held_out, generated)),
-            repeat=evaluations,
-        ),
-        Phase(
-            name="save",
-            parts=kept,
-            operations=(Operation(kind="copy", place="link", read=4.0 * parameters + state),),
-            repeat=evaluations,
-        ),
-        Phase(name="export", parts=kept, operations=(Operation(kind="copy", place="link", read=4.0 * parameters),)),
+        *((train,) if steps else ()),
+        *((evaluate,) if held_out else ()),
+        *((_writing(step, kept, written),) if written else ()),
+        *((save, export) if steps else ()),
     )
 
 
-def _evaluation(step: TextStep, rows: int, generated: int) -> Iterable[Operation]:
-    yield from operations(step, rows=rows, train=False)
-    if not generated:
-        return
-    # One token at a time: every step reads all weights of the decoder once for each batch of rows.
-    n, element = step.net, 2 if step.bf16 else 4
+def _writing(step: TextStep, kept: tuple[Part, ...], rows: int) -> Phase:
+    """Output token by token: the encoder reads the rows once, then every token reads all weights of the decoder again.
+
+    Memory: keys and values of what was read (for each decoder layer) and of what was written so far, both once for
+    each beam; logits of the last token; what a layer of the encoder works with.
+    """
+    n, e = step.net, 2 if step.bf16 else 4
+    beams = step.beams
+    cache = 2.0 * e * n.inner * n.decoder * step.micro * beams * (step.length + step.target)
+    work = float(step.micro * step.length * (e * (2 * n.ffn + 4 * n.inner) + 12 * n.width))
+    # a cast of every weight lives until autocast ends
+    work += step.micro * beams * n.vocab * 12.0 + (2.0 * (n.layers + n.vocab * n.width) if step.bf16 else 0.0)
+    reading = replace(step, target=1, beams=1)
     weights = n.decoder * n.decoder_layer + n.vocab * n.width
-    turns = generated * max(1.0, rows / step.micro)
-    yield Operation(
+    turns = step.target * max(1.0, rows / step.micro)
+    token = Operation(
         kind="matmul",
         kernel="cublas",
         format="bf16" if step.bf16 else "fp32",
         compute="bf16" if step.bf16 else "fp32",
-        flops=2.0 * weights * generated * rows,
-        read=weights * (element + (6 if step.bf16 else 0)) * turns,
-        written=turns * step.micro * n.vocab * element,
+        flops=2.0 * weights * step.target * rows * beams,
+        read=weights * e * turns + cache / 2 * turns,
+        written=turns * step.micro * beams * n.vocab * e,
         launches=turns * n.decoder * 60,
-        shape=(step.micro, n.ffn, n.width),
+        shape=(step.micro * beams, n.ffn, n.width),
         label="written token by token",
+    )
+    return Phase(
+        name="write",
+        parts=(
+            *kept,
+            Part(
+                name="kv_cache",
+                bytes=Range.exact(cache),
+                equation=f"{step.micro} rows x {beams} beams x ({step.length} read + {step.target} written)",
+            ),
+            Part(name="activations", bytes=Range.within(work, 0.3, 0.3), equation=f"{step.micro} rows"),
+            WORKSPACE,
+        ),
+        operations=(*operations(reading, rows=rows, train=False), token),
+        unit="rows",
+        units=rows,
     )

@@ -10,6 +10,7 @@ from onecard.core.cost import Cost
 from onecard.core.device import Device
 from onecard.core.estimate import Estimate, Memory, PhaseTime, Term
 from onecard.core.ranges import Range, total
+from onecard.predict.energy import joules
 from onecard.predict.factors import Factors
 from onecard.predict.memory import memory as counted_memory
 from onecard.predict.peak import traced_memory
@@ -54,6 +55,7 @@ def price(
         memory=memory,
         time=time,
         total_seconds=whole,
+        energy_joules=joules(time, limiters, device),
         rates=rates,
         limiters=limiters,
         basis="calibrated" if records else cost.basis,

@@ -4,6 +4,7 @@ from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
+from onecard.core.estimate import Estimate
 from onecard.core.plan import NO, Plan
 from onecard.core.units import show_seconds, show_size
 from onecard.show.text import (
@@ -28,7 +29,7 @@ def plan_view(plan: Plan, *, decisions: int = 6) -> RenderableType:
         pieces += [Text(), _decisions(plan, decisions)]
     if plan.advice:
         pieces += [Text(), _advice(plan)]
-    for note in (*plan.notes, *plan.estimate.notes):
+    for note in dict.fromkeys((*plan.notes, *plan.estimate.notes)):
         pieces.append(Text(f"note: {note}", "dim"))
     if plan.estimate.terms:
         pieces += [Text(), _terms(plan)]
@@ -101,11 +102,20 @@ def _speed(plan: Plan) -> Table:
             table.add_row(phase, rate_range(rate, rate_unit(name)[1]), limit, plan.estimate.rate_bases.get(name, ""))
         else:
             table.add_row(phase, show_seconds(time.seconds.likely), limit, "")
+    if "train" in plan.estimate.time:
+        table.add_row("in all", in_all(plan.estimate), "", "")
     if plan.estimate.calibrated_by:
         count = plan.estimate.calibrated_by
         table.caption = f"calibrated by {count} record{'s' if count > 1 else ''} of this device"
         table.caption_justify = "left"
     return table
+
+
+def in_all(estimate: Estimate) -> str:
+    """Time and energy of the whole work, the steps and all that stands around them: "22 min, 0.10 kWh"."""
+    energy = estimate.energy_joules
+    spent = "energy unknown" if energy is None else f"{energy.likely / 3.6e6:.2g} kWh (guess)"
+    return f"{show_seconds(estimate.total_seconds.likely)}, {spent}"
 
 
 def _decisions(plan: Plan, most: int) -> Table:

@@ -7,7 +7,7 @@ not. The commonest label and a bag of words stand beside the model in every resu
 A step's rows and dropout follow from (seed, step) alone, so a run that was killed goes on bit by bit.
 """
 
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any
 
 import msgspec
 from msgspec import Meta
@@ -19,6 +19,7 @@ from onecard.core.session import Session
 from onecard.core.workload import Need, Workload
 from onecard.engines import rows
 from onecard.engines.negation import GENERATED
+from onecard.parts import text_fields as fields
 from onecard.parts.epochs import EVALUATIONS, Epochs, plan_epochs, split
 from onecard.parts.micro import micro_choices, micro_ladder
 from onecard.parts.text_nets import DECODERS, ENCODERS, TextNet, find_net
@@ -44,32 +45,25 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
         str, Meta(description="the labels that may occur, with commas between; empty: those in the file")
     ] = ""
     evaluation: Annotated[str, Meta(description="file to judge by; empty: a part of data that is held out")] = ""
-    held_out: Annotated[float, Meta(description="share of data that is held out", gt=0, lt=1)] = 0.1
-    length: Annotated[int, Meta(description="longest text in tokens; the rest is cut off", ge=4, le=8192)] = 128
-    epochs: Annotated[float, Meta(description="how often each row is seen", gt=0)] = 3.0
+    held_out: fields.HeldOut = 0.1
+    length: fields.Length = 128
+    epochs: fields.Rounds = 3.0
     steps: Annotated[Annotated[int, Meta(ge=1)] | None, Meta(description="optimizer steps; left out: from epochs")] = (
         None
     )
-    batch: Annotated[int, Meta(description="rows of one optimizer step", ge=1)] = 32
-    micro_batch: Annotated[Annotated[int, Meta(ge=1)] | None, Meta(description="rows computed at once")] = None
-    checkpointing: Annotated[
-        bool | None, Meta(description="keep only each layer's input and compute the rest again: less memory, slower")
-    ] = None
-    precision: Annotated[
-        Literal["bf16", "fp32"],
-        Meta(description="arithmetic on a GPU; weights stay fp32, a processor computes in fp32"),
-    ] = "bf16"
+    batch: fields.Batch = 32
+    micro_batch: fields.MicroBatch = None
+    checkpointing: fields.Checkpointing = None
+    precision: fields.Precision = "bf16"
     learning_rate: Annotated[
         Annotated[float, Meta(gt=0)] | None,
         Meta(description="peak of the learning rate; left out: 3e-5, or 1e-3 for tiny"),
     ] = None
-    weight_decay: Annotated[float, Meta(description="pull of AdamW towards zero", ge=0)] = 0.01
-    dropout: Annotated[float, Meta(description="share of activations set to zero in training", ge=0, lt=1)] = 0.1
-    shorter: Annotated[
-        bool, Meta(description="after an out of memory that nothing else cures, halve the length too")
-    ] = False
-    export: Annotated[bool, Meta(description="write the best net and its tokenizer as a transformers folder")] = True
-    seed: Annotated[int, Meta(description="of the weights, the split, the order and the dropout", ge=0)] = 1337
+    weight_decay: fields.WeightDecay = 0.01
+    dropout: fields.Dropout = 0.1
+    shorter: fields.Shorter = False
+    export: fields.Export = True
+    seed: fields.Seed = 1337
 
 
 def net_of(settings: Settings) -> TextNet:

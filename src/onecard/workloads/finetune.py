@@ -10,6 +10,7 @@ checkpoint with smaller parts of the same batch.
 """
 
 from dataclasses import dataclass
+from math import ceil
 from typing import Annotated, Any, Literal
 
 import msgspec
@@ -21,12 +22,15 @@ from onecard.core.model import Model
 from onecard.core.plan import Choice, Rung
 from onecard.core.session import Session
 from onecard.core.workload import Need, Workload
+from onecard.engines import conversations
 from onecard.parts.course import divisor
 from onecard.parts.finetuning import Tuning, phases, trained_shapes
 from onecard.parts.transformer import parameters
 
 _ASKED = 3
 """held-out questions that are answered before and after"""
+_STEPS = 100
+"""where neither steps nor epochs are given"""
 
 
 class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -40,8 +44,10 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
         ),
     ] = ""
     method: Annotated[
-        Literal["full", "lora", "qlora"] | None,
-        Meta(description="train all weights, small adapters, or adapters on a 4-bit model"),
+        Literal["full", "lora", "qlora", "gptq"] | None,
+        Meta(
+            description="train all weights, small adapters, adapters on a 4-bit model (nf4), or on a GPTQ one (priced, not run)"
+        ),
     ] = None
     rank: Annotated[int, Meta(description="rank of the adapters", ge=1, le=1024)] = 16
     target: Annotated[
@@ -65,7 +71,13 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
         Literal["bf16", "mixed", "fp32"],
         Meta(description="bf16 throughout, fp32 weights with bf16 arithmetic, or fp32"),
     ] = "bf16"
-    steps: Annotated[int, Meta(description="optimizer steps", ge=1)] = 100
+    steps: Annotated[
+        Annotated[int, Meta(ge=1)] | None, Meta(description="optimizer steps; left out: from epochs, else 100")
+    ] = None
+    epochs: Annotated[
+        Annotated[float, Meta(gt=0)] | None,
+        Meta(description="how often each example is seen, where steps are left out"),
+    ] = None
     learning_rate: Annotated[
         Annotated[float, Meta(gt=0)] | None, Meta(description="peak; left out: 2e-4 for adapters, 2e-5 for all weights")
     ] = None
@@ -93,8 +105,17 @@ def model_of(name: str) -> Model:
     return found
 
 
+def steps_of(settings: Settings) -> int:
+    """Optimizer steps; from epochs by the rows that the file has, which a run counts again when it has read them."""
+    if settings.steps is not None or settings.epochs is None:
+        return settings.steps or _STEPS
+    learnt = conversations.about(settings.data) * (1 - settings.validation)
+    return max(1, ceil(settings.epochs * learnt / settings.batch))
+
+
 def tuning_of(settings: Settings) -> Tuning:
     """The settings that memory and time depend on, with what was left out filled in."""
+    steps = steps_of(settings)
     micro = divisor(settings.batch, settings.micro_batch or settings.batch)
     return Tuning(
         method=settings.method or "lora",
@@ -108,8 +129,8 @@ def tuning_of(settings: Settings) -> Tuning:
         micro=micro,
         eval_micro=settings.eval_batch or micro,
         sequence=settings.sequence,
-        steps=settings.steps,
-        every=max(1, -(-settings.steps // 10)),
+        steps=steps,
+        every=max(1, -(-steps // 10)),
     )
 
 
@@ -123,9 +144,12 @@ def cost(settings: Settings) -> Cost:
         extra={
             "parameters": parameters(model),
             "trained": trained,
-            "tokens": settings.steps * settings.batch * settings.sequence,
+            "tokens": tuning.steps * settings.batch * settings.sequence,
         },
-        notes=(f"{trained / 1e6:.2f} M of {parameters(model) / 1e6:,.0f} M parameters are trained",),
+        notes=(
+            f"{trained / 1e6:.2f} M of {parameters(model) / 1e6:,.0f} M parameters are trained",
+            *(("a GPTQ base is priced, not run: method qlora runs",) if tuning.method == "gptq" else ()),
+        ),
     )
 
 
@@ -235,6 +259,7 @@ def run(settings: Settings, session: Session) -> dict[str, Any]:
         hub_id=model.hub_id,
         data=settings.data,
         validation=settings.validation,
+        epochs=settings.epochs if settings.steps is None else None,
         gguf=settings.export == "gguf",
         asked=_ASKED,
         trained_bytes=4.0 * sum(a * (b[0] if b else 1) for a, *b in trained_shapes(model, tuning_of(settings))),
@@ -243,7 +268,17 @@ def run(settings: Settings, session: Session) -> dict[str, Any]:
 
 
 def needs(settings: Settings) -> tuple[Need, ...]:
-    """TRL and PEFT; bitsandbytes for 4-bit models and 8-bit optimizers; gguf for the export."""
+    """TRL and PEFT; bitsandbytes for 4-bit models and 8-bit optimizers; gguf for the export.
+
+    Raises BadSetting for a GPTQ base, which is priced and not run.
+    """
+    note = model_of(settings.model).note or ""
+    if settings.method == "gptq" or "quantised with" in note:
+        raise BadSetting(
+            f"{settings.model} with method {settings.method or 'lora'} is priced, not run",
+            why=note or "the training kernels of GPTQ come with libraries that are not used here",
+            next="give --model the original weights and --method qlora (nf4), which takes as little memory",
+        )
     found = [
         Need(module=m, extra="llm", purpose="to fine-tune")
         for m in ("torch", "transformers", "trl", "peft", "datasets")
