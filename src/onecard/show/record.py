@@ -62,17 +62,17 @@ def measurement_table(title: str, rows: Sequence[Measurement], every: Sequence[M
         promise = Range(*row.predicted) if row.predicted else None
         ends = (_value(promise.low, row), _value(promise.high, row)) if promise else ("", "")
         table.add_row(
-            Text(_label(row.name), "bold" if row.name == "memory.peak" else ""),
+            Text(label(row.name), "bold" if row.name == "memory.peak" else ""),
             _value(promise.likely, row) if promise else "",
             " to ".join(ends) if ends[0] != ends[1] else "",
             Text("not observed", "dim") if row.measured is None else _value(row.measured, row),
             _error(row, promise),
-            "; ".join(n for n in ("" if row.note == "not observed" else row.note, _shares(row, every)) if n),
+            "; ".join(n for n in ("" if row.note == "not observed" else row.note, shares(row, every)) if n),
         )
     return table
 
 
-def _shares(row: Measurement, every: Sequence[Measurement]) -> str:
+def shares(row: Measurement, every: Sequence[Measurement]) -> str:
     """ "61% of bandwidth" """
     if not row.name.endswith("_per_s"):
         return ""
@@ -88,7 +88,8 @@ def _error(row: Measurement, promise: Range | None) -> Text:
     return Text(f"{round(row.error, 3) + 0.0:+.1%}", "green" if inside else "yellow")
 
 
-def _label(name: str) -> str:
+def label(name: str) -> str:
+    """A figure of a Record as people call it: "KV cache", "decode", "first token seconds"."""
     place, dot, part = name.partition(".")
     if dot:
         return ("host " if place == "host" else "") + part_name(part)

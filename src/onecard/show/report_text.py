@@ -6,6 +6,7 @@ import io
 from onecard.core.record import Measurement
 from onecard.core.report import Report
 from onecard.core.units import show_rate, show_seconds, show_size
+from onecard.show.bench import figure
 from onecard.show.text import MARKS, rate_range, rate_unit, settings_line, size_range
 
 
@@ -43,6 +44,29 @@ def report_markdown(report: Report) -> str:
                 lines.append(
                     f"| {work} ({record.outcome}) | {m.name} | {predicted} | {measured_text(m, m.measured)} | {error} |"
                 )
+    slow = [(r, o) for r in report.records for o in report.opinions.get(r.id, ()) if not o.normal]
+    if slow:
+        lines += ["", "## Slower than expected", ""]
+    for record, opinion in slow:
+        against = ", ".join(c.against for c in opinion.comparisons if c.place(opinion.measured) == "slower")
+        causes = "; ".join(f"perhaps {c.name} ({c.evidence})" for c in opinion.causes)
+        phase, unit = rate_unit(opinion.name)
+        rate = show_rate(opinion.measured, unit)
+        work = record.plan.get("workload", "")
+        lines.append(f"- {work} {phase} {rate}: slower than {against}{'; ' + causes if causes else ''}")
+    if report.scores:
+        lines += [
+            "",
+            "## Benchmark",
+            "",
+            "| area | figure | median | spread | of its ceiling |",
+            "|---|---|---|---|---|",
+        ]
+        lines += [
+            f"| {s.area} | {s.name} | {figure(s.median, s.unit)} | {f'{s.spread:.1%} of {s.samples}' if s.samples > 1 else ''} | "
+            f"{'' if s.share is None else f'{s.share:.0%} {s.limit}'.strip()} |"
+            for s in report.scores
+        ]
     if report.findings:
         lines += ["", "## Findings of the doctor", ""]
         lines += [
@@ -77,6 +101,12 @@ def report_csv(report: Report) -> str:
             low, likely, high = m.predicted or ("", "", "")
             measured = "" if m.measured is None else m.measured
             writer.writerow((*start, m.name, m.unit, low, likely, high, measured, "" if m.error is None else m.error))
+    for s in report.scores:
+        start = ("", "", "bench", "ok", s.area, "", "", "")
+        low, likely, high = s.predicted or ("", "", "")
+        writer.writerow(
+            (*start, s.name, s.unit, low, likely, high, s.median, likely / s.median - 1 if s.predicted else "")
+        )
     return text.getvalue()
 
 
@@ -86,4 +116,6 @@ def measured_text(m: Measurement, value: float | None) -> str:
         return "not observed"
     if m.unit == "bytes":
         return show_size(value)
+    if m.unit == "share":
+        return f"{value:.0%}"
     return show_seconds(value) if m.unit in ("s", "seconds") else show_rate(value, m.unit)
