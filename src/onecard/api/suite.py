@@ -96,12 +96,12 @@ def cases(*, quick: bool, on_gpu: bool) -> Iterator[tuple[str, Case]]:
 
     there = names()
     rest = [name for name in there if name not in {case.workload for case in SUITE}]
-    for case in (*SUITE, *(found for name in rest if (found := _example(name)) is not None)):
+    for case in (*SUITE, *(found for name in rest if (found := example(name)) is not None)):
         if case.workload in there and (case.quick or not quick) and (on_gpu or not case.gpu):
             yield f"{case.workload} {case.name}", case
 
 
-def _example(name: str) -> Case | None:
+def example(name: str) -> Case | None:
     """The example that a workload's own file names; None where it cannot be proven. A broken file fails in its own step."""
     from onecard.workloads import get
 

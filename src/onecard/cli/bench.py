@@ -81,6 +81,8 @@ def _nim(model: str, on: str | None, as_json: bool) -> int:
         from onecard.show.preflight import preflight_view
 
         show(preflight_view(answer))
+        click.echo(answer.command)
+        click.secho("then: onecard bench --endpoint http://127.0.0.1:8000/v1", dim=True)
     return 0 if answer.ready else 1
 
 

@@ -21,3 +21,12 @@ class Change(msgspec.Struct, frozen=True, kw_only=True):
     def certain(self) -> bool:
         """The ratio is further from 1 than twice its error."""
         return self.error is not None and abs(self.ratio - 1) > 2 * self.error
+
+
+class Difference(msgspec.Struct, frozen=True, kw_only=True):
+    """Something about the machine that is not the same on both sides: perhaps why a figure changed."""
+
+    name: str
+    """device, driver, torch, system ..."""
+    before: tuple[str, ...]
+    after: tuple[str, ...]

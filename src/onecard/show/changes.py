@@ -2,16 +2,16 @@
 
 from collections.abc import Sequence
 
-from rich.console import RenderableType
+from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
-from onecard.core.change import Change
+from onecard.core.change import Change, Difference
 from onecard.core.units import show_rate, show_seconds, show_size
 
 
-def changes_view(changes: Sequence[Change]) -> RenderableType:
-    """One line a figure, the largest change first."""
+def changes_view(changes: Sequence[Change], differences: Sequence[Difference] = ()) -> RenderableType:
+    """One line a figure, the largest change first; below, what else is not the same on both sides."""
     if not changes:
         return Text("no work was measured on both sides", "dim")
     table = Table(box=None, pad_edge=False, header_style="dim", padding=(0, 2, 0, 0))
@@ -31,7 +31,11 @@ def changes_view(changes: Sequence[Change]) -> RenderableType:
             f"{c.ratio:.3f}{error}",
             Text(words, "dim"),
         )
-    return table
+    lines = [
+        Text(f"{d.name}: {', '.join(d.before) or 'unknown'} before, {', '.join(d.after) or 'unknown'} after", "dim")
+        for d in differences
+    ]
+    return Group(table, *([Text(), *lines] if lines else []))
 
 
 def _value(value: float, unit: str) -> str:
