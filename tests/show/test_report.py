@@ -235,7 +235,39 @@ def test_a_report_without_names_of_people_or_paths(monkeypatch, tmp_path):
     monkeypatch.setattr(reports.platform, "node", lambda: "box7")
     private = report(records=(record(error=f"no room in {tmp_path / 'ada'}/models on box7, said ada; adamant"),))
     error = reports.redacted(private).records[0].error
-    assert error == "no room in ~/models on host, said user; adamant"
+    assert error == "no room in ~/models on <host>, said <user>; adamant"
+
+
+PLACES = {
+    "/data/grace/models/x.gguf": ".../x.gguf",
+    "onecard run chat --model /srv/team/x.gguf --quant q4_0": "onecard run chat --model .../x.gguf --quant q4_0",
+    "log: /mnt/big/runs/ab12/log.txt": "log: .../log.txt",
+    "D:\\models\\grace\\x.gguf": ".../x.gguf",
+    "/dev/shm has 64 MiB and /proc/driver/nvidia/version is there": "/dev/shm has 64 MiB and /proc/driver/nvidia/version is there",
+    "https://pytorch.org/get-started/locally": "https://pytorch.org/get-started/locally",
+    "92.4 tok/s, 3 it/s; prose/with/slashes": "92.4 tok/s, 3 it/s; prose/with/slashes",
+    "NVIDIA GeForce RTX 4070 Ti": "NVIDIA GeForce RTX 4070 Ti",
+}
+
+
+@pytest.mark.parametrize("text", PLACES)
+def test_of_a_path_the_last_part_stays(text):
+    from onecard.api import reports
+
+    assert reports.redacted(report(records=(record(error=text),))).records[0].error == PLACES[text]
+    made = record()
+    made.plan["settings"] = {"model": text}
+    assert reports.redacted(report(records=(made,))).records[0].plan["settings"]["model"] == PLACES[text]
+
+
+def test_a_user_with_the_name_of_a_workload_takes_nothing_away(monkeypatch):
+    from onecard.api import reports
+
+    monkeypatch.setattr(reports.getpass, "getuser", lambda: "chat")
+    shown = reports.redacted(report(title="of chat"))
+    assert (
+        shown.plans[0].workload == "chat" and shown.records[0].plan["workload"] == "chat" and shown.title == "of <user>"
+    )
 
 
 def test_a_file_of_unknown_ending_is_refused(tmp_path):

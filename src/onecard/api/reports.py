@@ -50,7 +50,7 @@ def gather(
         plans=tuple(plans),
         records=work,
         scores=_scores(steps),
-        opinions={r.id: said for r in work if (said := opinions(r))},
+        opinions={r.id: said for r in work if (said := opinions(r, work))},
         environment=environment(devices[0].kind),
         findings=found,
         commands=tuple(commands),
@@ -114,18 +114,54 @@ def rendered(content: Report, form: str) -> str:
     return report_text.report_csv(content) if form == "csv" else report_text.report_markdown(content)
 
 
+KEPT = frozenset(
+    {
+        "workload",
+        "kind",
+        "outcome",
+        "verdict",
+        "severity",
+        "rule",
+        "name",
+        "unit",
+        "area",
+        "limit",
+        "phase",
+        "basis",
+        "version",
+        "versions",
+    }
+)
+"""fields that hold words of this program or names of products: a user called "chat" must not take the workload away"""
+
+SYSTEM = ("/dev", "/proc", "/sys", "/usr", "/etc", "/opt", "/lib", "/bin", "/var", "/run")
+"""folders that every machine has: they name nobody, and findings speak of them"""
+
+PATHS = re.compile(
+    r"""(?<![\w.:/~\\])(?:/(?:[^\s/"',;:()]+/)+|[A-Za-z]:[\\/]+(?:[^\\/"',;:()\n]+[\\/]+)+)(?=[^\s/\\"',;:()]*)"""
+)
+"""the folders of an absolute path, without what stands in them"""
+
+
 def redacted(content: Report) -> Report:
-    """The same Report without names of people and machines and without paths below the home folder."""
-    text = msgspec.json.encode(content).decode()
-    home = str(Path.home())
-    # As they stand inside JSON: backslashes of Windows paths are doubled there.
-    for path in {home, home.replace("\\", "\\\\"), home.replace("\\", "/")} - {"/", ""}:
-        text = text.replace(path, "~")
-    for name, word in ((getpass.getuser(), "user"), (platform.node(), "host")):
-        if len(name) > 1:
-            text = re.sub(rf"(?<![\w.]){re.escape(name)}(?![\w.])", word, text)
-    shown = msgspec.json.decode(text, type=Report)
+    """The same Report without names of people and machines and without folders: of a path its last part stays."""
+    from onecard.machine.redact import redact_text
+
+    user, host, home = getpass.getuser(), platform.node(), str(Path.home())
+
+    def clean(value: Any, key: str = "") -> Any:
+        if isinstance(value, str) and key not in KEPT:
+            return PATHS.sub(_shortened, redact_text(value, user, host, home))
+        if isinstance(value, dict):
+            return {k: v if k in KEPT and not isinstance(v, str) else clean(v, k) for k, v in value.items()}
+        return [clean(v, key) for v in value] if isinstance(value, list | tuple) else value
+
+    shown = msgspec.convert(clean(msgspec.to_builtins(content)), Report)
     return msgspec.structs.replace(shown, records=tuple(_without_server(r) for r in shown.records))
+
+
+def _shortened(folders: re.Match[str]) -> str:
+    return folders[0] if folders[0].startswith(tuple(f"{place}/" for place in SYSTEM)) else ".../"
 
 
 def _without_server(record: Record) -> Record:

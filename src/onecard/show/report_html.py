@@ -36,10 +36,12 @@ th{color:var(--soft);font-weight:500}td.n,th.n{text-align:right;font-variant-num
 .plans{display:grid;grid-template-columns:repeat(auto-fit,minmax(28rem,1fr));gap:1rem}
 section.plan,section.record{background:var(--card);
 border:1px solid var(--line);border-radius:8px;padding:.6rem 1rem;break-inside:avoid}
-section.record{margin:1rem 0}section.plan td,section.plan th{font-size:.9rem}
+section.record{margin:1rem 0}section.plan td,section.plan th{font-size:.88rem;padding-right:.6rem}
+section.plan svg.range{width:76px}.scores table{table-layout:fixed}.scores th:first-child{width:34%}.scores th:nth-child(4){width:27%}
+.scores th:nth-child(2),.scores th:nth-child(3){width:13%}
 svg{display:block}
 svg.bar{width:100%;height:22px;
-border-radius:4px;background:var(--line)}svg.range{width:120px;margin-top:.25rem}svg.share{display:inline-block;width:140px;height:11px;margin-right:.6rem;border-radius:3px;background:var(--line)}
+border-radius:4px;background:var(--line)}svg.range{width:120px;margin-top:.25rem}svg.share{display:inline-block;width:96px;height:11px;margin-right:.6rem;border-radius:3px;background:var(--line)}
 svg.scatter{width:27rem;max-width:100%}
 svg.timeline{width:100%;background:var(--card);border:1px solid var(--line)}
 svg text{font:11px system-ui;fill:var(--soft)}
@@ -74,7 +76,7 @@ def report_html(report: Report) -> str:
         f"<nav>{links}</nav>",
         summary(report),
         *(
-            f'<h2 id="{key}">{title}</h2><div class="{"plans" if key == "plans" else "part"}">{content}</div>'
+            f'<h2 id="{key}">{title}</h2><div class="{key if key in ("plans", "scores") else "part"}">{content}</div>'
             for key, title, content in there
         ),
     ]
