@@ -225,6 +225,9 @@ def test_csv_has_one_line_a_measurement_in_plain_numbers():
 def test_markdown_has_every_measurement():
     text = report_markdown(report())
     assert text.count("| chat ") >= 3 and "not observed" in text
+    for table in re.findall(r"(?:^\|.*\n)+", text, re.M):
+        counts = {len(re.findall(r"(?<!\\)\|", line)) for line in table.splitlines()}
+        assert len(counts) == 1, "a bar in a name is no new cell"
 
 
 def test_a_report_without_names_of_people_or_paths(monkeypatch, tmp_path):

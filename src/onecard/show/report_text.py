@@ -15,7 +15,8 @@ def report_markdown(report: Report) -> str:
     lines = [f"# {report.title}", "", f"{report.created}, onecard {report.version}", "", "## Machine", ""]
     lines += ["| device | memory | bandwidth |", "|---|---|---|"]
     lines += [
-        f"| {d['name']} | {show_size(d['memory_total'])} | {d['bandwidth'] / 1e9:.0f} GB/s |" for d in report.machine
+        f"| {_cell(d['name'])} | {show_size(d['memory_total'])} | {d['bandwidth'] / 1e9:.0f} GB/s |"
+        for d in report.machine
     ]
     if report.plans:
         lines += ["", "## Plans", "", "| verdict | work | settings | peak | speed |", "|---|---|---|---|---|"]
@@ -25,8 +26,9 @@ def report_markdown(report: Report) -> str:
             )
             subject = f"{plan.workload} {plan.settings.get('model') or ''}".strip()
             peak = size_range(plan.estimate.memory.peak_bytes)
+            notable = {k: v for k, v in plan.settings.items() if k in plan.notable or k == "engine"}
             lines.append(
-                f"| {MARKS[plan.verdict]} | {subject} | {settings_line(plan.settings, ('model',))} | {peak} | {rates} |"
+                f"| {MARKS[plan.verdict]} | {_cell(subject)} | {_cell(settings_line(notable, ('model',)))} | {peak} | {rates} |"
             )
     if report.records:
         lines += [
@@ -42,7 +44,7 @@ def report_markdown(report: Report) -> str:
                 predicted = measured_text(m, m.predicted[1]) if m.predicted else ""
                 error = "" if m.error is None else f"{m.error:+.1%}"
                 lines.append(
-                    f"| {work} ({record.outcome}) | {m.name} | {predicted} | {measured_text(m, m.measured)} | {error} |"
+                    f"| {_cell(work)} ({record.outcome}) | {m.name} | {predicted} | {measured_text(m, m.measured)} | {error} |"
                 )
     slow = [(r, o) for r in report.records for o in report.opinions.get(r.id, ()) if not o.normal]
     if slow:
@@ -63,7 +65,7 @@ def report_markdown(report: Report) -> str:
             "|---|---|---|---|---|",
         ]
         lines += [
-            f"| {s.area} | {s.name} | {figure(s.median, s.unit)} | {f'{s.spread:.1%} of {s.samples}' if s.samples > 1 else ''} | "
+            f"| {s.area} | {_cell(s.name)} | {figure(s.median, s.unit)} | {f'{s.spread:.1%} of {s.samples}' if s.samples > 1 else ''} | "
             f"{'' if s.share is None else f'{s.share:.0%} {s.limit}'.strip()} |"
             for s in report.scores
         ]
@@ -75,6 +77,11 @@ def report_markdown(report: Report) -> str:
     if report.commands:
         lines += ["", "## Commands that made it", "", *(f"    {c}" for c in report.commands)]
     return "\n".join(lines) + "\n"
+
+
+def _cell(text: str) -> str:
+    """A bar would end the cell of a table."""
+    return text.replace("|", "\\|").replace("\n", " ")
 
 
 def report_csv(report: Report) -> str:
