@@ -35,7 +35,7 @@ def test_only_the_same_work_is_compared_and_failures_are_left_out():
     new = [record(12.0), record(5.0, model="only after")]
     (change,) = changes(old, new)
     assert change.ratio == pytest.approx(1.2) and change.counts == (1, 1)
-    assert change.error is None and not change.certain, "one measurement a side has no error"
+    assert change.error is None and not change.certain, "one measurement a side without repeats has no error"
 
 
 def test_the_error_of_a_ratio_is_what_a_simulation_finds():
@@ -72,6 +72,27 @@ def test_other_settings_are_other_work_and_the_words_tell_them_apart():
 def test_what_a_card_chooses_for_itself_does_not_make_it_other_work():
     (change,) = changes([variant(10.0, n_gpu_layers=20)], [variant(40.0, n_gpu_layers=33)])
     assert change.ratio == 4.0 and change.work == "chat m, quant q4_0"
+
+
+def test_one_record_a_side_has_the_error_of_its_repeats_and_says_so():
+    def run(rate, times):
+        return msgspec.structs.replace(record(rate), samples={"token_seconds": times})
+
+    (change,) = changes([run(10.0, [0.1, 0.11, 0.09, 0.1])], [run(20.0, [0.05, 0.055, 0.045, 0.05])])
+    assert (
+        change.within and change.certain and change.error == pytest.approx(2.0 * 1.2533 * 0.083 * 2**0.5 / 2, rel=0.03)
+    )
+    (change,) = changes([run(10.0, [0.1])], [run(20.0, [0.05, 0.05])])
+    assert change.error is None and not change.certain
+    kept = msgspec.structs.replace(record(8.0, name="copy"), samples={"copy": [8.0, 9.0, 7.0]})
+    assert changes([kept], [kept])[0].error == pytest.approx(1.2533 / 3**0.5 / 8 * 2**0.5)
+
+
+def test_shares_of_a_limit_are_no_figures_of_their_own():
+    both = record(10.0)
+    share = Measurement(name="decode_share_of_bandwidth", unit="share", predicted=None, measured=0.5)
+    both = msgspec.structs.replace(both, measurements=(*both.measurements, share))
+    assert [c.name for c in changes([both], [both])] == ["decode_tokens_per_s"]
 
 
 def test_what_else_changed_stands_beside():

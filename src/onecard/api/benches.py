@@ -173,20 +173,9 @@ def _proof(card: Device, current: Bench, name: str, case: Case, until: float | N
     limits = {m.name: found for m in rates if (found := _limit(proof, m.name)) is not None}
     return _record(
         card, current, name, outcome=proof.outcome, measurements=rates, error=late if stop.is_set() else proof.error,
-        samples={m.name: _rates(proof, m) for m in rates},
+        samples={m.name: proof.repeats(m) for m in rates},
         quality={"record": proof.id, "names": case.names, "limits": limits},
     )  # fmt: skip
-
-
-_CLOCKS = {"prefill": "prefill_seconds", "decode": "token_seconds"}
-"""phase -> its raw samples in a Record; the steps of a training are "step" """
-
-
-def _rates(proof: Record, found: Measurement) -> list[float]:
-    """The raw rates behind a median: that of each repeat, token or step."""
-    assert found.measured is not None
-    times = [t for t in proof.samples.get(_CLOCKS.get(found.name.partition("_")[0], "step"), []) if t > 0]
-    return [found.measured * median(times) / t for t in times] if times else [found.measured]
 
 
 def _limit(proof: Record, rate: str) -> dict[str, Any] | None:

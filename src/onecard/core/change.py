@@ -14,8 +14,11 @@ class Change(msgspec.Struct, frozen=True, kw_only=True):
     ratio: float
     """after / before, of the medians"""
     error: float | None
-    """absolute standard error of the ratio; None where one side has a single measurement"""
+    """absolute standard error of the ratio; None where one side has a single measurement without repeats"""
     counts: tuple[int, int]
+    """Records on each side"""
+    within: bool = False
+    """one side is a single Record: the error is of repeats within its run, and leaves out what differs between runs"""
 
     @property
     def certain(self) -> bool:

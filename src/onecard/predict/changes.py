@@ -2,7 +2,8 @@
 
 For a ratio r = b / a of independent figures the relative errors add in squares: (dr/r)^2 = (da/a)^2 + (db/b)^2 (first
 order, e.g. Bevington and Robinson, "Data Reduction and Error Analysis", eq. 3.14). The error of a median of n samples is
-taken as 1.2533 s / sqrt(n), its large-sample value for a normal distribution.
+taken as 1.2533 s / sqrt(n), its large-sample value for a normal distribution. One Record a side has only the repeats within its
+run: their error leaves out what differs from run to run, and the Change says so.
 """
 
 import json
@@ -56,14 +57,30 @@ def _machines(records: Iterable[Record]) -> dict[str, set[str]]:
     return found
 
 
-def _grouped(records: Iterable[Record]) -> dict[Key, list[float]]:
-    groups: dict[Key, list[float]] = {}
+class _Side:
+    """What one side measured of one figure: a value of each Record, and the repeats within the last one."""
+
+    def __init__(self) -> None:
+        self.values: list[float] = []
+        self.repeats: list[float] = []
+
+    @property
+    def error(self) -> float | None:
+        """Standard error of the median: between Records, or from the repeats of a single one."""
+        known = self.values if len(self.values) > 1 else self.repeats
+        return _error(known) if len(known) > 1 else None
+
+
+def _grouped(records: Iterable[Record]) -> dict[Key, _Side]:
+    groups: dict[Key, _Side] = {}
     for record in records:
         if record.outcome != "ok":
             continue
         for m in record.measurements:
-            if m.measured and m.measured > 0:
-                groups.setdefault((_work(record), m.name, m.unit), []).append(m.measured)
+            if m.measured and m.measured > 0 and m.unit != "share":
+                side = groups.setdefault((_work(record), m.name, m.unit), _Side())
+                side.values.append(m.measured)
+                side.repeats = record.repeats(m)
     return groups
 
 
@@ -90,19 +107,26 @@ def _words(records: Iterable[Record]) -> dict[str, str]:
     return found
 
 
-USUAL = ("quant", "context", "micro_batch", "batch")
+USUAL = ("quant", "context")
 """settings that a reader wants to see in any case"""
 
 
-def _change(key: Key, old: Sequence[float], new: Sequence[float]) -> Change:
+def _change(key: Key, old: _Side, new: _Side) -> Change:
     work, name, unit = key
-    a, b = median(list(old)), median(list(new))
-    ratio = b / a
-    error = None
-    if len(old) > 1 and len(new) > 1:
-        error = ratio * math.hypot(_error(old) / a, _error(new) / b)
+    a, b = median(old.values), median(new.values)
+    ratio, first, second = b / a, old.error, new.error
+    error = None if first is None or second is None else ratio * math.hypot(first / a, second / b)
+    counts = (len(old.values), len(new.values))
     return Change(
-        work=work, name=name, unit=unit, before=a, after=b, ratio=ratio, error=error, counts=(len(old), len(new))
+        work=work,
+        name=name,
+        unit=unit,
+        before=a,
+        after=b,
+        ratio=ratio,
+        error=error,
+        counts=counts,
+        within=min(counts) == 1,
     )
 
 

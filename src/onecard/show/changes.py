@@ -7,7 +7,9 @@ from rich.table import Table
 from rich.text import Text
 
 from onecard.core.change import Change, Difference
-from onecard.core.units import show_rate, show_seconds, show_size
+from onecard.core.units import show_size
+from onecard.show.bench import figure
+from onecard.show.record import label
 
 
 def changes_view(changes: Sequence[Change], differences: Sequence[Difference] = ()) -> RenderableType:
@@ -23,9 +25,10 @@ def changes_view(changes: Sequence[Change], differences: Sequence[Difference] = 
     for c in changes:
         error = "" if c.error is None else f" ± {c.error:.3f}"
         words = "" if c.error is None else "beyond chance" if c.certain else "within chance"
+        words += " of repeats in one run" if words and c.within else ""
         table.add_row(
             c.work,
-            c.name,
+            "" if c.name in c.work else label(c.name),
             _value(c.before, c.unit),
             _value(c.after, c.unit),
             f"{c.ratio:.3f}{error}",
@@ -39,6 +42,4 @@ def changes_view(changes: Sequence[Change], differences: Sequence[Difference] = 
 
 
 def _value(value: float, unit: str) -> str:
-    if unit == "bytes":
-        return show_size(value)
-    return show_seconds(value) if unit == "s" else show_rate(value, unit)
+    return show_size(value) if unit == "bytes" else figure(value, unit)

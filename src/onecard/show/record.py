@@ -17,11 +17,11 @@ OUTCOME_STYLES = {"ok": "bold green", "oom": "bold red", "stopped": "bold yellow
 def record_view(record: Record, folder: str = "") -> RenderableType:
     """Everything about one Record that a person asks first."""
     plan = record.plan
-    subject = plan.get("settings", {}).get("model") or ""
+    work = _what(record)
     head = Text.assemble(
         (record.outcome, OUTCOME_STYLES[record.outcome]),
         "  ",
-        (f"{record.kind} {plan.get('workload', '')} {subject}".strip(), "bold"),
+        (work, "bold"),
         f" on {plan.get('device', {}).get('name', 'unknown')}",
         (f"   record {record.id}, {show_seconds(record.seconds)}", "dim"),
     )
@@ -141,17 +141,28 @@ def records_view(records: Sequence[Record]) -> RenderableType:
     for heading in ("peak", "error", "speed", "error"):
         table.add_column(heading, justify="right")
     for record in records:
-        subject = record.plan.get("settings", {}).get("model") or ""
         table.add_row(
             record.id,
             record.started[:16].replace("T", " "),
-            f"{record.kind} {record.plan.get('workload', '')} {subject}".strip(),
+            _what(record),
             str(record.plan.get("device", {}).get("name", "")),
             Text(record.outcome, OUTCOME_STYLES[record.outcome]),
             *_short(next((m for m in record.measurements if m.name == "memory.peak"), None)),
             *_short(_main_rate(record)),
         )
     return table
+
+
+def _what(record: Record) -> str:
+    """ "prove chat llama-3.2-1b", "bench copy" """
+    settings = record.plan.get("settings", {})
+    workload = record.plan.get("workload", "")
+    words = (
+        record.kind,
+        workload if workload != record.kind else "",
+        settings.get("model") or settings.get("step") or "",
+    )
+    return " ".join(str(w) for w in words if w)
 
 
 def _main_rate(record: Record) -> Measurement | None:
