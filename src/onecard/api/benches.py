@@ -232,7 +232,8 @@ def _score_name(step: str, figure: str, names: dict[str, str]) -> str:
     if figure == step:
         return step
     _, _, case = step.partition(" ")
-    return f"{case} {names.get(figure) or figure.removesuffix('_per_s').replace('_', ' ')}"
+    phase = figure.removesuffix("_per_s").rpartition("_")[0]
+    return f"{case} {names.get(figure) or phase}"
 
 
 _AREAS = {"copy": "memory", "matmul": "arithmetic", "launch": "launches", "to": "link", "from": "link", "disk": "disk"}

@@ -6,10 +6,9 @@ from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
-from onecard.core.ranges import Range
 from onecard.core.score import Score
 from onecard.core.units import show_rate, show_seconds
-from onecard.show.text import bar, rate_range
+from onecard.show.text import bar
 
 _SCALES = {"B/s": ((1e9, "GB/s"),), "FLOP/s": ((1e12, "TFLOP/s"), (1e9, "GFLOP/s"))}
 
@@ -26,8 +25,11 @@ def figure(value: float, unit: str) -> str:
 def score_card(device: str, scores: Sequence[Score]) -> RenderableType:
     """All figures; a share over 100 % means that the ceiling is a cautious figure."""
     table = Table(box=None, pad_edge=False, header_style="dim", padding=(0, 2, 0, 0))
-    for heading in ("", "median", "± of samples", "of its ceiling", "its plan"):
-        table.add_column(heading, justify="right" if heading in ("median", "± of samples") else "left", no_wrap=True)
+    table.add_column("", overflow="fold")
+    for heading in ("median", "± of samples"):
+        table.add_column(heading, justify="right", no_wrap=True)
+    for heading in ("of its ceiling", "its plan"):
+        table.add_column(heading, overflow="fold")
     area = ""
     for score in sorted(scores, key=lambda s: _ORDER.index(s.area) if s.area in _ORDER else len(_ORDER)):
         if score.area != area:
@@ -49,14 +51,13 @@ def _spread(score: Score) -> str:
 def _held_against(score: Score) -> Text:
     if score.share is None:
         return Text("")
-    of = f" of {score.limit}" if score.limit else ""
-    return Text.assemble((bar(score.share, 12), "blue"), f" {score.share:.0%}{of}")
+    return Text.assemble((bar(score.share, 8), "blue"), f" {score.share:.0%} {score.limit}".rstrip())
 
 
 def _plan(score: Score) -> Text:
     if not score.predicted:
         return Text("")
-    low, likely, high = score.predicted
+    low, _, high = score.predicted
     inside = low <= score.median <= high
-    text = f"{'inside' if inside else 'outside'} {rate_range(Range(low, likely, high), '').strip()}"
+    text = f"{'inside' if inside else 'outside'} {show_rate(low, '')}to {show_rate(high, '').strip()}"
     return Text(text, "green" if inside else "yellow")
