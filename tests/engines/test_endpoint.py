@@ -109,7 +109,7 @@ def test_every_pair_is_measured_and_every_request_is_kept(serve):
         (64, 1, 2),
         (64, 3, 6),
     ]
-    assert told == levels
+    assert told == levels and {v.model for v in levels} == {"tiny"}
     assert len(server.bodies) == 1 + 2 * (2 + 6), "one warm-up request and nothing else"
     for level in levels:
         assert level.errors == 0

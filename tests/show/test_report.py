@@ -125,7 +125,8 @@ def test_what_was_not_observed_says_so_and_errors_have_signs():
     words = " ".join(Reader(report_html(report())).words)
     assert "not observed" in words
     assert "+8.7%" in words, "50 predicted, 46 measured"
-    assert "onecard run chat" in words
+    assert "onecard run chat" in words, "of the plan"
+    assert "onecard prove chat" in words, "of the Record, which is a proof"
 
 
 def test_text_that_looks_like_markup_stays_text():

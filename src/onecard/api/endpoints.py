@@ -49,7 +49,7 @@ def bench_endpoint(
     address = _address(url)
 
     def done(level: Any) -> None:
-        store.add(records_file(), _record(address, model or "", _served(level)))
+        store.add(records_file(), _record(address, level.model, _served(level)))
         told(msgspec.to_builtins(level))
 
     name, levels = measure(

@@ -54,6 +54,8 @@ class Level(msgspec.Struct, frozen=True, kw_only=True):
     requests: tuple[Request, ...]
     seconds: float
     """wall time from the first request sent to the last answer"""
+    model: str = ""
+    """as the server calls it"""
 
     @property
     def errors(self) -> int:
@@ -126,6 +128,7 @@ async def _measure(
         for length in prompt_tokens:
             for users in concurrency:
                 level = await _level(ask, users, length, output_tokens, requests)
+                level = msgspec.structs.replace(level, model=name)
                 told(level)
                 levels.append(level)
         return name, levels

@@ -64,8 +64,16 @@ def record_section(record: Record, opinions: Sequence[Opinion]) -> str:
         f"{escape(str(record.plan.get('workload', '')))} {escape(subject)} <small>on {escape(_device(record))} · record "
         f"{escape(record.id)} · {escape(record.started[:19].replace('T', ' '))} · {show_seconds(record.seconds)}</small></h3>"
         f"<p class=soft>{escape(settings_line(notable))}</p>{error}{_figures(record)}"
-        f"{''.join(_opinion(o) for o in opinions)}{''.join(lines)}</section>"
+        f"{''.join(_opinion(o) for o in opinions)}{''.join(lines)}{_command(record)}</section>"
     )
+
+
+def _command(record: Record) -> str:
+    """What made it: a plan names the command of a run, a proof is the same with another verb."""
+    command = str(record.plan.get("command") or "")
+    if record.kind == "prove":
+        command = command.replace("onecard run ", "onecard prove ", 1)
+    return f"<p><code>{escape(command)}</code></p>" if command else ""
 
 
 def _device(record: Record) -> str:
