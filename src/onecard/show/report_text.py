@@ -111,9 +111,8 @@ def report_csv(report: Report) -> str:
     for s in report.scores:
         start = ("", "", "bench", "ok", s.area, "", "", "")
         low, likely, high = s.predicted or ("", "", "")
-        writer.writerow(
-            (*start, s.name, s.unit, low, likely, high, s.median, likely / s.median - 1 if s.predicted else "")
-        )
+        error = "" if s.predicted is None else s.predicted[1] / s.median - 1
+        writer.writerow((*start, s.name, s.unit, low, likely, high, s.median, error))
     return text.getvalue()
 
 
