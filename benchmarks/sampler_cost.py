@@ -2,8 +2,9 @@
 
     python benchmarks/sampler_cost.py [--rounds N] [--seconds S] [--json]
 
-As many busy processes as there are cores count as fast as they can, so that whatever the sampler takes, it takes from
-them. Rounds with and without alternate; the ratio is the median over neighbouring pairs. Budget: 1.01 or less.
+The sampler does what it does in a run: each sample goes to a journal on disk. As many busy processes as there are cores
+count as fast as they can, so that whatever the sampler takes, it takes from them. Rounds with and without alternate; the
+ratio is the median over neighbouring pairs. Budget: 1.01 or less.
 """
 
 import argparse
@@ -11,9 +12,13 @@ import json
 import statistics
 import subprocess
 import sys
+import tempfile
+import time
+from pathlib import Path
 
+from onecard.execute.journal import Journal
 from onecard.machine.cpu import processor
-from onecard.machine.sampler import Sampler
+from onecard.machine.sampler import Sample, Sampler, nvml
 
 WORK = """
 import sys, time
@@ -33,8 +38,14 @@ def count(seconds: float, processes: int, sampled: bool) -> int:
         for _ in range(processes)
     ]
     if sampled:
-        with Sampler(children[0].pid, lambda sample: None):
-            return sum(int(child.communicate()[0]) for child in children)
+        ordinal = 0 if nvml() is not None else None
+        with tempfile.TemporaryDirectory() as folder, Journal(Path(folder)) as journal:
+
+            def kept(sample: Sample) -> None:
+                journal.write({"event": "sample", "t": time.perf_counter(), "values": sample})
+
+            with Sampler(children[0].pid, kept, ordinal=ordinal):
+                return sum(int(child.communicate()[0]) for child in children)
     return sum(int(child.communicate()[0]) for child in children)
 
 

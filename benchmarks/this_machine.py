@@ -13,6 +13,8 @@ import sys
 from typing import Any
 
 import onecard
+from onecard import api
+from onecard.api import suite
 from onecard.core.errors import OnecardError
 from onecard.core.record import Record
 from onecard.core.units import show_rate, show_size
@@ -27,7 +29,18 @@ CASES: tuple[tuple[str, str, dict[str, Any]], ...] = (
     }),
     ("pretrain depth 6", "pretrain", {"depth": 6, "micro_batch": 8}),
     ("classify-text", "classify-text", {}),
+    ("translate", "translate", {}),
+    ("finetune smollm2-135m LoRA", "finetune", {
+        "model": "smollm2-135m", "method": "lora", "sequence": 128, "batch": 4, "micro_batch": 4, "checkpointing": False,
+    }),
 )  # fmt: skip
+
+
+def cases() -> tuple[tuple[str, str, dict[str, Any]], ...]:
+    """Those above, and each workload without one with the settings that its own file names as an example."""
+    known = {workload for _, workload, _ in CASES}
+    rest = (suite.example(name) for name in api.workloads() if name not in known)
+    return (*CASES, *((case.workload, case.workload, case.settings) for case in rest if case is not None))
 
 
 def lines(name: str, record: Record) -> list[dict[str, Any]]:
@@ -77,7 +90,7 @@ def main() -> int:
     found: list[dict[str, Any]] = []
     if not chosen.json:
         print(f"{'case':40} {'figure':16} {'predicted':>10} {'(range)':26} {'measured':>10} {'error':>7}")
-    for name, workload, settings in CASES:
+    for name, workload, settings in cases():
         if chosen.only and chosen.only not in name:
             continue
         try:

@@ -41,13 +41,13 @@ def onecard(capsys):
 def test_prove_prints_predicted_against_measured_and_records_list_it(onecard, gguf):
     code, out, _ = onecard("prove", "chat", "--model", gguf, *SMALL)
     assert code == 0
-    for word in ("predicted", "measured", "error", "peak", "KV cache", "decode"):
+    for word in ("predicted", "measured", "error", "peak", "KV cache", "decode", "is that normal?"):
         assert word in out
     identity = store.find(places.records_file())[0].id
     code, out, _ = onecard("records")
     assert code == 0 and identity in out
     code, out, _ = onecard("records", "show", identity[:5])
-    assert code == 0 and identity in out
+    assert code == 0 and identity in out and "against the plan's range" in out
 
 
 def test_json_is_json_alone(onecard, gguf):
@@ -71,9 +71,9 @@ def test_a_mistake_found_in_the_child_leaves_with_two_and_three_lines(onecard, g
 
 
 def test_one_answer_goes_to_standard_output_alone(onecard, gguf):
-    code, out, err = onecard("run", "chat", "--model", gguf, "--context", "256", "--prompt", "Hi", "--tokens", "6")
-    assert code == 0 and out.strip()
-    assert "tok/s" in err and "record" in err
+    code, out, err = onecard("run", "chat", "--model", gguf, "--context", "256", "--prompt", "Hi", "--tokens", "12")
+    assert code == 0 and out.strip() and "normal" not in out
+    assert "tok/s" in err and "record" in err and "is that normal?" in err
 
 
 def test_a_name_without_weights_says_how_to_give_them(onecard):
@@ -113,3 +113,55 @@ def test_ctrl_c_in_a_server_ends_it_and_the_record_says_stopped(gguf):
     _, err = process.communicate(timeout=60)
     assert process.returncode == 0 and "Traceback" not in err
     assert [r.outcome for r in store.find(places.records_file())] == ["stopped"]
+
+
+@pytest.mark.skipif(os.name == "nt", reason="signals of POSIX")
+def test_our_own_server_is_measured_and_held_against_the_plan_of_its_model(onecard, gguf, tmp_path):
+    """A real server, a real client: each level is a Record, and the same file's plan stands beside it."""
+    pytest.importorskip("httpx", reason="needs the extra bench")
+    arguments = ["run", "chat", "--model", gguf, "--context", "512", "--serve", "--port", "18137"]
+    process = subprocess.Popen(
+        [sys.executable, "-m", "onecard", *arguments],
+        stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True,
+        env={**os.environ, "PYTHONPATH": os.pathsep.join(p for p in sys.path if p), "PYTHONUNBUFFERED": "1"},
+    )  # fmt: skip
+    try:
+        assert "serving" in process.stdout.readline()
+        few = [
+            "--concurrency",
+            "1,2",
+            "--prompt-tokens",
+            "24",
+            "--output-tokens",
+            "12",
+            "--requests",
+            "2",
+            "--like",
+            gguf,
+        ]
+        code, out, _ = onecard("bench", "--endpoint", "http://127.0.0.1:18137", *few, "--json")
+    finally:
+        process.send_signal(signal.SIGINT)
+        process.communicate(timeout=60)
+    answer = json.loads(out)
+    assert code == 0 and [level["errors"] for level in answer["levels"]] == [0, 0]
+    for level in answer["levels"]:
+        assert level["first_token"][1] > 0 and level["between_tokens"][1] > 0 and level["output_tokens_per_s"] > 0
+        assert level["counted_prompt"] > 0 and len(level["samples"]) == level["requests"]
+    assert {p["name"] for p in answer["promises"]} == {"prefill_tokens_per_s", "decode_tokens_per_s"}
+    kept = store.find(places.records_file(), workload="endpoint")
+    assert sorted(r.plan["settings"]["concurrency"] for r in kept) == [1, 2]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "word"),
+    [
+        (["--endpoint", "http://127.0.0.1:9"], "no OpenAI-compatible server answers"),
+        (["--endpoint", "nonsense"], "no address"),
+        (["--endpoint", "http://127.0.0.1:9", "--concurrency", "0"], "positive numbers"),
+        (["--endpoint", "http://127.0.0.1:9", "--timeout", "soon"], "duration"),
+    ],
+)
+def test_a_server_that_cannot_be_measured_is_one_clear_error(onecard, arguments, word):
+    code, _, err = onecard("bench", *arguments)
+    assert code == 2 and word in err

@@ -6,17 +6,29 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import pytest
 
-from onecard.core.errors import Unavailable
+from onecard.core.errors import BadSetting, Unavailable
+from onecard.engines import endpoint
 from onecard.engines.endpoint import measure, prompt
 
 httpx = pytest.importorskip("httpx", reason="the extra bench is not installed")
+
+
+GARBAGE = {
+    "breaks": b"{not json",
+    "a number": b"5",
+    "a list": b'["x"]',
+    "deep": b"[" * 100_000,
+    "an error in the stream": b'{"error": {"message": "cuda out of memory"}}',
+}
 
 
 class Server(BaseHTTPRequestHandler):
     """Streams `max_tokens` pieces; `behaviour` of the server decides what goes wrong."""
 
     def do_GET(self):
-        self._json({"data": [{"id": "tiny"}]})
+        if self.server.behaviour(0) == "wants a key" and self.headers.get("Authorization") != "Bearer right":
+            return self._json({"error": "no key"}, 401)
+        return self._json({"data": [{"id": "tiny"}]})
 
     def do_POST(self):
         body = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
@@ -24,14 +36,24 @@ class Server(BaseHTTPRequestHandler):
         behaviour = self.server.behaviour(len(self.server.bodies))
         if behaviour == "overloaded":
             return self._json({"error": "overloaded"}, 503)
+        if behaviour == "strict" and {"ignore_eos", "stream_options"} & set(body):
+            return self._json({"error": "unknown field"}, 400)
+        if behaviour == "does not stream":
+            message = {"role": "assistant", "content": "all at once"}
+            usage = {"completion_tokens": body["max_tokens"], "prompt_tokens": 21}
+            return self._json({"choices": [{"message": message}], "usage": usage})
         self.send_response(200)
         self.send_header("Content-Type", "text/event-stream")
         self.end_headers()
         self._event({"choices": [{"delta": {"role": "assistant"}}]})
         for i in range(body["max_tokens"]):
             self._event({"choices": [{"delta": {"content": f" {i}"}}]})
-            if behaviour == "breaks":
-                self.wfile.write(b"data: {not json\n\n")
+            if behaviour in GARBAGE:
+                self.wfile.write(b"data: " + GARBAGE[behaviour] + b"\n\n")
+            if behaviour == "stalls" and i == 1:
+                self.wfile.flush()
+                self.server.stalled.wait(20)
+                return None
         if behaviour != "no usage":
             self._event({"choices": [], "usage": {"completion_tokens": body["max_tokens"] * 2}})
         self.wfile.write(b"data: [DONE]\n\n")
@@ -58,13 +80,14 @@ def serve():
 
     def start(behaviour=lambda n: "well"):
         server = ThreadingHTTPServer(("127.0.0.1", 0), Server)
-        server.behaviour, server.bodies = behaviour, []
+        server.behaviour, server.bodies, server.stalled = behaviour, [], threading.Event()
         threading.Thread(target=server.serve_forever, daemon=True).start()
         started.append(server)
         return server, f"http://127.0.0.1:{server.server_port}"
 
     yield start
     for server in started:
+        server.stalled.set()
         server.shutdown()
         server.server_close()
 
@@ -86,7 +109,7 @@ def test_every_pair_is_measured_and_every_request_is_kept(serve):
         (64, 1, 2),
         (64, 3, 6),
     ]
-    assert told == levels
+    assert told == levels and {v.model for v in levels} == {"tiny"}
     assert len(server.bodies) == 1 + 2 * (2 + 6), "one warm-up request and nothing else"
     for level in levels:
         assert level.errors == 0
@@ -113,10 +136,60 @@ def test_failed_requests_are_counted_and_do_not_end_the_measurement(serve):
     assert all(v.output_tokens_per_s for v in levels if v.errors < len(v.requests))
 
 
-def test_garbage_in_the_stream_is_an_error_of_that_request(serve):
-    _, url = serve(lambda n: "breaks" if n > 1 else "well")
-    _, levels = run(url)
+@pytest.mark.parametrize("kind", GARBAGE)
+def test_garbage_in_the_stream_is_an_error_of_that_request(serve, kind):
+    _, url = serve(lambda n: kind if n > 1 else "well")
+    _, levels = run(url, concurrency=(2,), prompt_tokens=(16,))
     assert all(v.errors == len(v.requests) and v.output_tokens_per_s is None for v in levels)
+    if kind == "an error in the stream":
+        assert "cuda out of memory" in levels[0].requests[0].error
+
+
+@pytest.mark.parametrize("usage", ["many", [1], {"completion_tokens": "ten"}, {"completion_tokens": -3}])
+def test_odd_usage_and_choices_are_passed_over(usage):
+    answer = endpoint._Answer()
+    answer.take({"choices": None, "usage": usage})
+    answer.take({"choices": [None, {"delta": None}, {"delta": {"content": "a"}}], "usage": None})
+    assert answer.tokens == 0 and len(answer.arrivals) == 1
+
+
+def test_a_server_that_does_not_stream_has_a_rate_and_no_first_token(serve):
+    _, url = serve(lambda n: "does not stream")
+    _, levels = run(url)
+    for level in levels:
+        assert level.errors == 0 and level.output_tokens_per_s == pytest.approx(5 * len(level.requests) / level.seconds)
+        assert all(r.first_token is None and r.between_tokens == () and r.counted_prompt == 21 for r in level.requests)
+
+
+def test_a_strict_server_is_asked_without_extras(serve):
+    server, url = serve(lambda n: "strict")
+    _, levels = run(url, concurrency=(1,), prompt_tokens=(16,))
+    assert levels[0].errors == 0
+    assert all(not {"ignore_eos", "stream_options"} & set(body) for body in server.bodies[2:])
+
+
+def test_a_server_that_stalls_does_not_hold_the_measurement_up(serve):
+    _, url = serve(lambda n: "stalls" if n > 1 else "well")
+    _, (level,) = run(url, concurrency=(1,), prompt_tokens=(16,), requests=1, timeout=0.5)
+    (request,) = level.requests
+    assert "not finished after" in request.error and len(request.arrivals) == 2 and request.seconds < 10
+
+
+def test_a_key_is_asked_for_and_sent(serve):
+    _, url = serve(lambda n: "wants a key")
+    with pytest.raises(Unavailable, match="wants a key") as error:
+        run(url)
+    assert "--key" in error.value.next
+    with pytest.raises(Unavailable, match="refuses the key"):
+        run(url, key="wrong")
+    model, _ = run(url, key="right", concurrency=(1,), prompt_tokens=(16,))
+    assert model == "tiny"
+
+
+@pytest.mark.parametrize("url", ["", "localhost:8000", "ftp://localhost/v1", "http://", "http://[::1", "nonsense"])
+def test_what_is_no_address_is_refused(url):
+    with pytest.raises(BadSetting):
+        measure(url)
 
 
 def test_prompts_share_no_beginning(serve):

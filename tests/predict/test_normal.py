@@ -105,6 +105,31 @@ def test_threads_that_got_no_cores():
     assert causes(fed, "decode_tokens_per_s") == ()
 
 
+def test_threads_of_torch_work_are_found_too_and_loading_accuses_nobody():
+    """Half of the samples are of loading, with one thread; then both threads had a core each."""
+    cpu = {**DEVICE, "kind": "cpu"}
+    seconds = [0.0, 1.0, 2.0, 3.0, 5.0, 7.0, 9.0]
+    fed = {"cpu_seconds": seconds, "cpu_seconds_t": [float(i) for i in range(7)]}
+    starved = {"cpu_seconds": [0.5 * i for i in range(7)], "cpu_seconds_t": fed["cpu_seconds_t"]}
+    ready = {"ready": {"threads": 2}}
+    assert causes(record(device=cpu, environment=ready, samples=fed), "train_tokens_per_s") == ()
+    (cause,) = causes(record(device=cpu, environment=ready, samples=starved), "train_tokens_per_s")
+    assert cause.name == "other work on the processor" and "2 threads got 0.5 cores" in cause.evidence
+
+
+def test_attention_that_was_asked_for_and_not_taken():
+    refused = record(effective={"flash_attention": "disabled"})
+    assert [c.name for c in causes(refused, "decode_tokens_per_s")] == ["attention without flash"]
+    unasked = record(requested={"flash_attention": False}, effective={"flash_attention": "disabled"})
+    taken = record(effective={"flash_attention": "enabled"})
+    assert causes(unasked, "decode_tokens_per_s") == () == causes(taken, "decode_tokens_per_s")
+
+
+def test_every_rule_has_a_case_here():
+    named = set(CASES) | {"CPU build", "other work on the processor", "attention without flash"}
+    assert len(named) == len(RULES)
+
+
 def test_causes_are_ranked_and_a_record_without_samples_has_none():
     both = record(samples={"device_used": [12 * GiB], "throttle": [4, 4]})
     weights = [c.weight for c in causes(both, "decode_tokens_per_s")]

@@ -117,3 +117,20 @@ def test_transformers_leaves_the_mask_away_as_on_a_card(trace_of):
         return lambda: model(input_ids=ids, attention_mask=torch.ones_like(ids))
 
     assert trace_of(build).attention == {"flash": 2}
+
+
+@pytest.mark.parametrize("make", ["tensor", "as_tensor"])
+@pytest.mark.parametrize("mode", ["inference_mode", "no_grad", "enable_grad"])
+def test_numbers_of_the_host_come_to_the_card_in_every_mode(trace_of, make, mode):
+    """diffusers makes its time steps so: torch.tensor([t], device=...)."""
+    torch = pytest.importorskip("torch")
+
+    def build():
+        def step():
+            with getattr(torch, mode)():
+                made = getattr(torch, make)([1.0, 2.0], device="cuda")
+                return torch.ones(2, device="cuda") + made
+
+        return step
+
+    assert any(e.action == "alloc" for e in trace_of(build).events)

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from onecard.api.benches import bench as bench
     from onecard.api.changes import compare_records as compare_records
+    from onecard.api.changes import record_differences as record_differences
     from onecard.api.containers import nim_preflight as nim_preflight
     from onecard.api.endpoints import bench_endpoint as bench_endpoint
     from onecard.api.fitting import batch_that_fits as batch_that_fits
@@ -53,6 +54,7 @@ _WHERE = {
     "plan": "plans",
     "prove": "runs",
     "record": "history",
+    "record_differences": "changes",
     "records": "history",
     "replay": "watching",
     "report": "reports",

@@ -2,8 +2,11 @@
 
 A NIM for a language model is vLLM or TensorRT-LLM in a container. It takes its profile from the card: 16-bit weights
 unless the card is among those that a quantised profile was built for, so the weights decide (NVIDIA NIM for LLMs,
-support matrix and "getting started", docs.nvidia.com/nim/large-language-models). GeForce cards in that matrix have 16 GB or
+support matrix and quickstart, docs.nvidia.com/nim/large-language-models). GeForce cards in that matrix have 16 GB or
 more: on 12 GB only small models fit, and the honest answer for an 8B model is no.
+
+Few models have a container of their own, and its name follows no rule that could be guessed; the model-free container takes
+any model of the Hugging Face hub that vLLM can serve (same pages, "Model-Free NIM").
 """
 
 import os
@@ -17,6 +20,19 @@ from onecard.core.units import GiB, show_size
 
 PORT = 8000
 
+TAG = "2.0.8"
+"""of the quickstart that the commands below were taken from; a newer one stands in the support matrix"""
+
+IMAGES = {
+    "llama-3.1-8b": f"nvcr.io/nim/meta/llama-3.1-8b-instruct:{TAG}",
+}
+"""model -> its own container, as the quickstart names it"""
+
+MODEL_FREE = f"nvcr.io/nim/nvidia/model-free-nim:{TAG}"
+
+LEAST_LISTED = 15 * GiB
+"""the smallest GeForce card of NVIDIA's support matrix has 16 GB"""
+
 IMAGE = 20 * GiB
 """a container with CUDA, TensorRT-LLM and vLLM, unpacked; a round figure"""
 
@@ -28,7 +44,7 @@ def nim_preflight(
     image: str | None = None,
     environment: Mapping[str, str] | None = None,
 ) -> Preflight:
-    """Checks for one model; `image` is the container where its name differs from the model's hub id in lower case."""
+    """Checks for one model; `image`: another container, which holds this model itself."""
     from onecard.api.plans import device, plan
     from onecard.catalog import find_model
     from onecard.machine.collect import collect
@@ -53,6 +69,14 @@ def nim_preflight(
             ok=answer.verdict in (FITS, TIGHT),
             evidence=_memory(card, memory.peak_bytes.likely, shape.name),
             next="onecard plan chat (a quantised model on llama.cpp)",
+        ),
+        Check(
+            name="listed by NVIDIA",
+            ok=None if card.kind != "cuda" or card.memory_total < LEAST_LISTED else True,
+            evidence="the support matrix lists no card of less than 16 GB; NVIDIA promises nothing for this one"
+            if card.memory_total < LEAST_LISTED
+            else "large enough; whether this very card is listed, the support matrix tells",
+            next="docs.nvidia.com/nim/large-language-models (support matrix)",
         ),
         Check(
             name="docker",
@@ -81,22 +105,27 @@ def nim_preflight(
             next="docker system prune",
         ),
     )
-    return Preflight(model=shape.name, checks=checks, command=_command(image or _image(shape.hub_id or shape.name)))
+    own = image or IMAGES.get(shape.name)
+    command = _command(own) if own else _command(MODEL_FREE, _hub_id(model, shape.hub_id or shape.name))
+    return Preflight(model=shape.name, checks=checks, command=command)
 
 
 def _memory(card: Device, peak: float, model: str) -> str:
     return f"{model} in bf16 needs {show_size(peak)} at 4,096 tokens, {card.name} offers {show_size(card.usable)}"
 
 
-def _image(hub_id: str) -> str:
-    """NIM images are named after the hub id in lower case: meta-llama/... stands under nim/meta."""
-    owner, _, name = hub_id.lower().rpartition("/")
-    return f"nvcr.io/nim/{owner.removesuffix('-llama') or 'meta'}/{name.replace('meta-llama', 'llama')}:latest"
+def _hub_id(asked: str, known: str) -> str:
+    """The repository to serve: the one that was asked for, else the catalogue's; a chat wants the instructed one."""
+    if "/" in asked:
+        return asked
+    return f"{known}-Instruct" if "instruct" in asked.lower() and "instruct" not in known.lower() else known
 
 
-def _command(image: str) -> str:
+def _command(image: str, hub_id: str = "") -> str:
+    """As in NVIDIA's quickstart, but on this machine's own address alone, and removed when it ends."""
+    key = ["-e", "HF_TOKEN"] if hub_id else []
     words = [
-        "docker", "run", "--rm", "--gpus", "all", "--shm-size=16GB", "-e", "NGC_API_KEY",
-        "-v", "nim-cache:/opt/nim/.cache", "-p", f"127.0.0.1:{PORT}:8000", image,
+        "docker", "run", "--rm", "--gpus", "all", "--shm-size=16GB", "-e", "NGC_API_KEY", *key,
+        "-v", "nim-cache:/opt/nim/.cache", "-p", f"127.0.0.1:{PORT}:8000", image, *([f"hf://{hub_id}"] if hub_id else []),
     ]  # fmt: skip
     return shlex.join(words)

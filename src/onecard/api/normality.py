@@ -1,6 +1,7 @@
 """Is my speed normal? Everything that this machine and others know of the same work, for one Record."""
 
 import csv
+from collections.abc import Iterable
 from functools import cache
 from importlib.resources import files
 from typing import Any
@@ -40,11 +41,15 @@ def _catalogue_name(model: str) -> str:
         return model
 
 
-def opinions(record: Record) -> tuple[Opinion, ...]:
-    """One Opinion for each rate of a Record: against the plan's range, this device's history, and published records."""
+def opinions(record: Record, history: Iterable[Record] | None = None) -> tuple[Opinion, ...]:
+    """One Opinion for each rate of a Record: against the plan's range, this device's history, and published records.
+
+    history: other Records, where they are at hand already; left out: the newest of this workload in the store.
+    """
     from onecard.predict import normal
     from onecard.store.records import find
 
-    workload = str(record.plan.get("workload", ""))
-    history = find(records_file(), workload=workload, outcome="ok", limit=500)
+    if history is None:
+        workload = str(record.plan.get("workload", ""))
+        history = find(records_file(), workload=workload, outcome="ok", limit=200)
     return normal.opinions(record, history, published_rates(record.plan))

@@ -1,8 +1,11 @@
 """onecard bench: what this device reaches against its own ceiling; --endpoint URL measures a server instead."""
 
+from typing import Any
+
 import click
 
 from onecard.cli.options import JSON, echo_json
+from onecard.core.units import parse_duration
 
 
 @click.command(params=[JSON])
@@ -19,7 +22,13 @@ from onecard.cli.options import JSON, echo_json
 @click.option("--key", envvar="OPENAI_API_KEY", help="key of the server [environment: OPENAI_API_KEY]")
 @click.option("--concurrency", default="1,2,4", help="users at the same time, comma-separated  [default: 1,2,4]")
 @click.option("--prompt-tokens", default="128,1024", help="prompt lengths, comma-separated  [default: 128,1024]")
-@click.option("--output-tokens", default=64, help="tokens of each answer  [default: 64]")
+@click.option("--output-tokens", default=64, type=click.IntRange(min=1), help="tokens of each answer  [default: 64]")
+@click.option(
+    "--requests", default=4, type=click.IntRange(min=1), help="of each user, for each prompt length  [default: 4]"
+)
+@click.option("--timeout", default="120s", help="longest that one request may take  [default: 120s]")
+@click.option("--like", metavar="MODEL", help="catalogue name of what the server serves, to compare it with a plan")
+@click.option("--quant", help="with --like: the format of its weights")
 def command(
     as_json: bool,
     quick: bool,
@@ -32,12 +41,21 @@ def command(
     concurrency: str,
     prompt_tokens: str,
     output_tokens: int,
+    requests: int,
+    timeout: str,
+    like: str | None,
+    quant: str | None,
 ) -> int:
     """Measure this device, or a server."""
     if nim:
         return _nim(nim, on, as_json)
     if endpoint:
-        return _server(endpoint, model, key, _numbers(concurrency), _numbers(prompt_tokens), output_tokens, as_json)
+        asked = {
+            "model": model, "key": key, "like": like, "quant": quant, "requests": requests, "output_tokens": output_tokens,
+            "concurrency": _numbers(concurrency), "prompt_tokens": _numbers(prompt_tokens),
+            "timeout": parse_duration(timeout),
+        }  # fmt: skip
+        return _server(endpoint, asked, as_json)
     from onecard.api import bench, device
     from onecard.cli.steps import step_line
 
@@ -63,6 +81,8 @@ def _nim(model: str, on: str | None, as_json: bool) -> int:
         from onecard.show.preflight import preflight_view
 
         show(preflight_view(answer))
+        click.echo(answer.command)
+        click.secho("then: onecard bench --endpoint http://127.0.0.1:8000/v1", dim=True)
     return 0 if answer.ready else 1
 
 
@@ -78,21 +98,13 @@ def _numbers(text: str) -> tuple[int, ...]:
     return numbers
 
 
-def _server(
-    url: str,
-    model: str | None,
-    key: str | None,
-    concurrency: tuple[int, ...],
-    prompts: tuple[int, ...],
-    output: int,
-    as_json: bool,
-) -> int:
+def _server(url: str, asked: dict[str, Any], as_json: bool) -> int:
     from onecard.api import bench_endpoint
 
-    answer = bench_endpoint(
-        url, model=model, key=key, concurrency=concurrency, prompt_tokens=prompts, output_tokens=output,
-        told=lambda level: click.echo(f"  {level['concurrency']} users, prompt {level['prompt_tokens']}: done", err=True),
-    )  # fmt: skip
+    def told(level: dict[str, Any]) -> None:
+        click.echo(f"  {level['concurrency']} users, prompt {level['prompt_tokens']}: done", err=True)
+
+    answer = bench_endpoint(url, told=told, **asked)
     if as_json:
         echo_json(answer)
     else:

@@ -28,17 +28,17 @@ def command(cards: tuple[str, ...], as_json: bool, everything: bool, of_records:
 
 
 def _records(names: tuple[str, ...], as_json: bool) -> None:
-    from onecard.api import compare_records
+    from onecard.api import compare_records, record_differences
     from onecard.core.errors import BadSetting
 
     if len(names) > 2:
         raise BadSetting(
             "--records takes two files or one date", next="onecard compare --records before.json after.json"
         )
-    changes = compare_records(*names)
+    changes, differences = compare_records(*names), record_differences(*names)
     if as_json:
-        return echo_json(changes)
+        return echo_json({"changes": changes, "differences": differences})
     from onecard.show.changes import changes_view
     from onecard.show.console import show
 
-    show(changes_view(changes))
+    show(changes_view(changes, differences))

@@ -4,6 +4,7 @@ from typing import Any
 
 import click
 
+from onecard.cli.normal import tell
 from onecard.cli.options import BUDGET, JSON, echo_json, workload_group
 
 THREADS = click.Option(["--threads"], type=click.IntRange(min=1), help="of the processor  [default: all its cores]")
@@ -13,7 +14,7 @@ FORCE = click.Option(["--force"], is_flag=True, help="run it also where the plan
 def _prove(
     workload: str, settings: dict[str, Any], budget: str | None, force: bool, threads: int | None, as_json: bool
 ) -> int:
-    from onecard.api import opinions, prove
+    from onecard.api import prove
     from onecard.cli.live import Live
     from onecard.cli.outcomes import exit_code
 
@@ -31,11 +32,10 @@ def _prove(
         echo_json(record)
     else:
         from onecard.show.console import show
-        from onecard.show.opinion import opinions_view
         from onecard.show.record import record_view
 
         show(record_view(record))
-        show(opinions_view(opinions(record)))
+        tell(record)
     return exit_code(record, codes)
 
 

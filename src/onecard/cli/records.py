@@ -2,6 +2,7 @@
 
 import click
 
+from onecard.cli.normal import tell
 from onecard.cli.options import echo_json
 
 
@@ -42,15 +43,14 @@ def list_(ctx: click.Context) -> None:
 @click.option("--json", "as_json", is_flag=True, help="print JSON")
 def show_one(identity: str, as_json: bool) -> None:
     """One Record with its predictions, measurements and outcome."""
-    from onecard.api import opinions, record
+    from onecard.api import record
 
     found = record(identity)
     if as_json:
         echo_json(found)
         return
     from onecard.show.console import show
-    from onecard.show.opinion import opinions_view
     from onecard.show.record import record_view
 
     show(record_view(found))
-    show(opinions_view(opinions(found)))
+    tell(found)

@@ -4,6 +4,7 @@ from typing import Any
 
 import click
 
+from onecard.cli.normal import tell
 from onecard.cli.options import echo_json
 
 
@@ -34,4 +35,5 @@ def command(run: str, limit: str | None, as_json: bool) -> int:
         from onecard.show.record import record_view
 
         show(record_view(record))
+        tell(record)
     return exit_code(record, codes)

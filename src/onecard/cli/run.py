@@ -4,6 +4,7 @@ from typing import Any
 
 import click
 
+from onecard.cli.normal import tell
 from onecard.cli.options import BUDGET, JSON, echo_json, workload_group
 
 PARAMETERS = (
@@ -57,8 +58,10 @@ def _run(
         from onecard.show.record import record_view
 
         show(record_view(record))
+        tell(record)
     else:
         click.secho(f"record {record.id}", dim=True, err=True)
+        tell(record, err=True)
     return exit_code(record, talk.codes)
 
 

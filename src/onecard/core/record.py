@@ -4,9 +4,15 @@ from typing import Any
 
 import msgspec
 
+from onecard.core.score import median
+
 SCHEMA = 1
 
 OUTCOMES = ("ok", "oom", "stopped", "failed")
+
+
+CLOCKS = {"prefill": "prefill_seconds", "decode": "token_seconds"}
+"""phase -> the raw times of its repeats in a Record; those of a training are "step" """
 
 
 class Measurement(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
@@ -49,3 +55,13 @@ class Record(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     rungs: tuple[dict[str, Any], ...] = ()
     """the out-of-memory ladder, where it was climbed"""
     schema: int = SCHEMA
+
+    def repeats(self, m: Measurement) -> list[float]:
+        """A measured figure of each repeat within this run: as it was kept, or from the time that each took."""
+        kept = self.samples.get(m.name)
+        if kept:
+            return kept
+        if not m.name.endswith("_per_s") or not m.measured:
+            return []
+        times = [t for t in self.samples.get(CLOCKS.get(m.name.partition("_")[0], "step"), []) if t > 0]
+        return [m.measured * median(times) / t for t in times] if times else []

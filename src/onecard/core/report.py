@@ -4,8 +4,10 @@ from typing import Any
 
 import msgspec
 
+from onecard.core.opinion import Opinion
 from onecard.core.plan import Plan
 from onecard.core.record import Record
+from onecard.core.score import Score
 
 
 class Report(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
@@ -19,6 +21,12 @@ class Report(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     """the devices, as JSON"""
     plans: tuple[Plan, ...] = ()
     records: tuple[Record, ...] = ()
+    scores: tuple[Score, ...] = ()
+    """of the newest benchmark of each device"""
+    opinions: dict[str, tuple[Opinion, ...]] = {}
+    """id of a Record -> is its speed normal?"""
+    environment: dict[str, Any] = {}
+    """system, driver and versions, without names"""
     findings: tuple[dict[str, Any], ...] = ()
     """of the doctor, as JSON"""
     commands: tuple[str, ...] = ()

@@ -7,7 +7,7 @@ class Score(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     """One figure of a benchmark."""
 
     area: str
-    """memory, arithmetic, link, disk, launches, or the workload"""
+    """memory, arithmetic, link, disk, launches, or the name of a workload"""
     name: str
     unit: str
     median: float
@@ -18,7 +18,11 @@ class Score(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     """what the device's data sheet (or its measured bandwidth) says is possible; None: nothing to hold it against"""
     predicted: tuple[float, float, float] | None = None
     """of a workload: the range that its plan promised"""
+    limit: str = ""
+    """which limit of the device the ceiling is, where a workload has several: bandwidth, arithmetic"""
     note: str = ""
+    busy: str = ""
+    """what else kept the device at work: the figure is then too low"""
 
     @property
     def share(self) -> float | None:

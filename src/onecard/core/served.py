@@ -3,7 +3,7 @@
 import msgspec
 
 
-class Served(msgspec.Struct, frozen=True, kw_only=True):
+class Served(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     """One level: so many users at once with prompts of one length. Seconds and tokens per second; None: no request succeeded."""
 
     concurrency: int
@@ -16,6 +16,25 @@ class Served(msgspec.Struct, frozen=True, kw_only=True):
     between_tokens: tuple[float, float, float] | None
     samples: tuple[dict[str, object], ...]
     """every request as it was seen"""
+    counted_prompt: int | None = None
+    """tokens of the prompts as the server counts them, median; None where it does not say"""
+    refusals: dict[str, int] = {}
+    """what went wrong -> how often"""
+
+
+class Promise(msgspec.Struct, frozen=True, kw_only=True):
+    """What one user got, beside what a plan of the same model on this card promises. Tokens per second."""
+
+    name: str
+    measured: float
+    predicted: tuple[float, float, float]
+    prompt_tokens: int
+
+    @property
+    def place(self) -> str:
+        """slower, normal or faster"""
+        low, _, high = self.predicted
+        return "slower" if self.measured < low else "faster" if self.measured > high else "normal"
 
 
 class Endpoint(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
@@ -27,6 +46,10 @@ class Endpoint(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     planned: dict[str, tuple[float, float, float]] = {}
     """rate -> (low, likely, high) of the plan; empty where the catalogue does not know the model"""
     plan_id: str = ""
+    like: str = ""
+    """the catalogue's name of the model and its format, that the plan is for"""
+    promises: tuple[Promise, ...] = ()
+    """of the levels with one user"""
 
     @property
     def requests(self) -> int:

@@ -8,12 +8,13 @@ lengths, and the raw times are kept. Works with llama-server, Ollama, vLLM, LM S
 import asyncio
 import json
 import time
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
+from functools import partial
 from typing import Any
 
 import msgspec
 
-from onecard.core.errors import Unavailable
+from onecard.core.errors import BadSetting, Unavailable
 from onecard.core.require import require
 
 WORDS = ("the", "of", "and", "a", "to", "in", "is", "you", "that", "it", "he", "was", "for", "on", "are", "as", "with")
@@ -30,6 +31,8 @@ class Request(msgspec.Struct, frozen=True, kw_only=True):
     output_tokens: int
     """as the server counts them (usage), else the number of pieces"""
     seconds: float
+    counted_prompt: int | None = None
+    """tokens of the prompt as the server counts them; None where it does not say"""
     error: str = ""
 
     @property
@@ -51,6 +54,8 @@ class Level(msgspec.Struct, frozen=True, kw_only=True):
     requests: tuple[Request, ...]
     seconds: float
     """wall time from the first request sent to the last answer"""
+    model: str = ""
+    """as the server calls it"""
 
     @property
     def errors(self) -> int:
@@ -78,7 +83,9 @@ def measure(
     """(model, levels): every pair of concurrency and prompt length, `requests` requests for each of the concurrent users.
 
     One request warms the server up and is not counted. `told` gets each level when it is done, so that a later failure
-    loses nothing. Raises Unavailable where the server does not answer at all; a failed request is counted, not raised.
+    loses nothing. timeout: seconds that one request may take from first to last byte, so that a server which stalls or
+    trickles cannot hold the measurement up. Raises BadSetting for what is no address, and Unavailable where the server does
+    not answer at all or wants another key; a failed request is counted, not raised.
     """
     require("httpx", "to speak to a server", "bench")
     return asyncio.run(
@@ -87,7 +94,15 @@ def measure(
 
 
 def _base(url: str) -> str:
-    base = url.rstrip("/")
+    import httpx
+
+    base = url.strip().rstrip("/")
+    try:
+        parts = httpx.URL(base)
+    except httpx.InvalidURL:
+        parts = httpx.URL("")
+    if parts.scheme not in ("http", "https") or not parts.host:
+        raise BadSetting(f'"{url}" is no address of a server', next="write it like http://127.0.0.1:8000/v1")
     return base if base.endswith("/v1") else base + "/v1"
 
 
@@ -108,16 +123,44 @@ async def _measure(
     limits = httpx.Limits(max_connections=max(concurrency) + 1)
     async with httpx.AsyncClient(base_url=base, headers=headers, timeout=timeout, limits=limits) as client:
         name = model or await _first_model(client, base)
-        warm = await _request(client, name, 1, 16, 8, seed=0)
-        if warm.error and not warm.arrivals:
-            raise Unavailable(f"{base} did not answer a chat request for {name}", why=warm.error, next="onecard doctor")
+        ask = await _understood(client, base, name, timeout)
         levels = []
         for length in prompt_tokens:
             for users in concurrency:
-                level = await _level(client, name, users, length, output_tokens, requests)
+                level = await _level(ask, users, length, output_tokens, requests)
+                level = msgspec.structs.replace(level, model=name)
                 told(level)
                 levels.append(level)
         return name, levels
+
+
+EXTRAS: dict[str, Any] = {
+    "ignore_eos": True,  # llama-server and vLLM honour it, most others ignore it
+    "stream_options": {"include_usage": True},
+}
+"""asked for beyond the oldest form of the interface; a strict server refuses what it does not know (400 or 422)"""
+
+
+async def _understood(client: Any, base: str, name: str, timeout: float) -> Callable[..., Awaitable[Request]]:
+    """Warms the server up, and finds out which extras it takes: a function that sends one request. Raises Unavailable."""
+    left = dict(EXTRAS)
+    while True:
+        ask = partial(_request, client, name, dict(left), timeout)
+        warm = await ask(1, 16, 8, seed=0)
+        if not warm.error or warm.arrivals:
+            return ask
+        if left and warm.error.startswith(("HTTP 400", "HTTP 422")):
+            left.pop(next(iter(left)))
+            continue
+        raise Unavailable(f"{base} did not answer a chat request for {name}", why=warm.error, next=_hint(warm.error))
+
+
+def _hint(error: str) -> str:
+    if error.startswith(("HTTP 401", "HTTP 403")):
+        return "give the server's key: --key, or OPENAI_API_KEY in the environment"
+    if error.startswith("HTTP 404"):
+        return "name a model that the server knows: --model"
+    return "look at the server's own log; --model names another of its models"
 
 
 async def _first_model(client: Any, base: str) -> str:
@@ -125,6 +168,14 @@ async def _first_model(client: Any, base: str) -> str:
 
     try:
         answer = await client.get("/models")
+        if answer.status_code in (401, 403):
+            raise Unavailable(
+                f"the server at {base} wants a key"
+                if "authorization" not in client.headers
+                else f"{base} refuses the key",
+                why=f"HTTP {answer.status_code}",
+                next=_hint(f"HTTP {answer.status_code}"),
+            )
         answer.raise_for_status()
         return str(answer.json()["data"][0]["id"])
     except (httpx.HTTPError, KeyError, IndexError, TypeError, ValueError) as error:
@@ -135,12 +186,10 @@ async def _first_model(client: Any, base: str) -> str:
         ) from None
 
 
-async def _level(client: Any, model: str, users: int, length: int, output: int, requests: int) -> Level:
+async def _level(ask: Callable[..., Awaitable[Request]], users: int, length: int, output: int, requests: int) -> Level:
     async def user(number: int) -> list[Request]:
         # Each prompt differs from its first words on: a prompt cache would otherwise answer for the prefill.
-        return [
-            await _request(client, model, users, length, output, seed=number * requests + i) for i in range(requests)
-        ]
+        return [await ask(users, length, output, seed=number * requests + i) for i in range(requests)]
 
     start = time.perf_counter()
     done = await asyncio.gather(*(user(n) for n in range(users)))
@@ -148,7 +197,37 @@ async def _level(client: Any, model: str, users: int, length: int, output: int, 
     return Level(concurrency=users, prompt_tokens=length, requests=tuple(r for rs in done for r in rs), seconds=seconds)
 
 
-async def _request(client: Any, model: str, users: int, length: int, output: int, *, seed: int) -> Request:
+class _Answer:
+    """What came of one request so far."""
+
+    def __init__(self) -> None:
+        self.start = time.perf_counter()
+        self.arrivals: list[float] = []
+        self.tokens = 0
+        self.counted_prompt: int | None = None
+        self.streamed = True
+
+    def take(self, piece: object) -> None:
+        """One object of the stream, or the whole answer. Raises ValueError for what is no part of a chat answer."""
+        if not isinstance(piece, dict):
+            raise ValueError(f"not an object: {str(piece)[:80]}")
+        if piece.get("error"):
+            raise ValueError(f"the server says {str(piece['error'])[:200]}")
+        usage, choices = piece.get("usage"), piece.get("choices")
+        if isinstance(usage, dict):
+            self.tokens = _count(usage.get("completion_tokens")) or self.tokens
+            self.counted_prompt = _count(usage.get("prompt_tokens")) or self.counted_prompt
+        if any(_text(choice) for choice in (choices if isinstance(choices, list) else ())):
+            self.arrivals.append(time.perf_counter() - self.start)
+
+
+def _count(value: object) -> int | None:
+    return value if isinstance(value, int) and value > 0 else None
+
+
+async def _request(
+    client: Any, model: str, extras: dict[str, Any], timeout: float, users: int, length: int, output: int, *, seed: int
+) -> Request:
     import httpx
 
     body = {
@@ -157,48 +236,58 @@ async def _request(client: Any, model: str, users: int, length: int, output: int
         "max_tokens": output,
         "temperature": 0.0,
         "stream": True,
-        "stream_options": {"include_usage": True},
-        "ignore_eos": True,  # llama-server and vLLM honour it, others ignore it
+        **extras,
     }
-    arrivals: list[float] = []
-    tokens = 0
+    answer = _Answer()
     error = ""
-    start = time.perf_counter()
     try:
-        async with client.stream("POST", "/chat/completions", json=body) as answer:
-            if answer.status_code != 200:
-                text = (await answer.aread()).decode(errors="replace")
-                error = f"HTTP {answer.status_code}: {text[:200]}"
-            else:
-                async for piece in _pieces(answer):
-                    usage = piece.get("usage") or {}
-                    tokens = int(usage.get("completion_tokens") or tokens)
-                    if any(_text(choice) for choice in piece.get("choices") or ()):
-                        arrivals.append(time.perf_counter() - start)
-    except (httpx.HTTPError, ValueError) as failure:
-        error = f"{type(failure).__name__}: {failure}"
+        async with asyncio.timeout(timeout):
+            await _exchange(client, body, answer)
+    except TimeoutError:
+        error = f"not finished after {timeout:.0f} s"
+    except (httpx.HTTPError, ValueError, RecursionError) as failure:
+        error = str(failure) if isinstance(failure, _Refused) else f"{type(failure).__name__}: {failure}"
     return Request(
         concurrency=users,
         prompt_tokens=length,
-        arrivals=tuple(arrivals),
-        output_tokens=tokens or len(arrivals),
-        seconds=time.perf_counter() - start,
-        error=error or ("" if arrivals else "the answer held no text"),
+        # One piece that holds everything has an arrival, but no first token that could be told from the last.
+        arrivals=tuple(answer.arrivals) if answer.streamed else (),
+        output_tokens=answer.tokens or (len(answer.arrivals) if answer.streamed else 0),
+        seconds=time.perf_counter() - answer.start,
+        counted_prompt=answer.counted_prompt,
+        error=error or ("" if answer.arrivals else "the answer held no text"),
     )
 
 
-def _text(choice: dict[str, Any]) -> str:
-    delta = choice.get("delta") or {}
-    return str(delta.get("content") or delta.get("reasoning_content") or "")
+class _Refused(ValueError):
+    """The server answered with another status than 200."""
 
 
-async def _pieces(answer: Any) -> AsyncIterator[dict[str, Any]]:
-    async for line in answer.aiter_lines():
-        if line.startswith("data:"):
-            text = line[5:].strip()
-            if text == "[DONE]":
-                return
-            yield json.loads(text)
+async def _exchange(client: Any, body: dict[str, Any], into: _Answer) -> None:
+    """Send one request and take its answer, streamed or (from a server that does not stream) as one object."""
+    async with client.stream("POST", "/chat/completions", json=body) as answer:
+        if answer.status_code != 200:
+            text = (await answer.aread()).decode(errors="replace")
+            raise _Refused(f"HTTP {answer.status_code}: {text[:200]}")
+        whole: list[str] = []
+        async for line in answer.aiter_lines():
+            if line.startswith("data:"):
+                text = line[5:].strip()
+                if text == "[DONE]":
+                    return
+                into.take(json.loads(text))
+            elif not into.arrivals and (whole or line.lstrip().startswith("{")):
+                whole.append(line)
+        if whole and not into.arrivals:
+            into.streamed = False
+            into.take(json.loads("".join(whole)))
+
+
+def _text(choice: object) -> str:
+    if not isinstance(choice, dict):
+        return ""
+    said = choice.get("delta") or choice.get("message")
+    return str(said.get("content") or said.get("reasoning_content") or "") if isinstance(said, dict) else ""
 
 
 def prompt(tokens: int, seed: int) -> str:

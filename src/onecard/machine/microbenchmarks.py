@@ -2,7 +2,8 @@
 
     python -m onecard.machine.microbenchmarks '{"device": "cpu", "threads": 2, "folder": "...", "steps": ["copy"], "seconds": 2}'
 
-A child program: it prints one JSON line for each step as soon as that step is done, so that a kill loses at most one.
+A child program: it prints one JSON line for each step as soon as that step is done, so that a kill loses at most one;
+it ends when its standard input does.
 Each step warms up once, then repeats within its share of the time; the raw samples are kept, in units per second (or
 seconds where less is better). On a GPU every timed stretch ends with a synchronisation, because a kernel that was only
 started costs nothing yet.
@@ -11,6 +12,7 @@ started costs nothing yet.
 import json
 import os
 import sys
+import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import suppress
@@ -198,5 +200,16 @@ def main(text: str) -> None:
         print(json.dumps(msgspec.to_builtins(step)), flush=True)
 
 
+def end_with_parent() -> None:
+    """Leave as soon as standard input ends: whoever asked is gone, perhaps killed, and hears no answer."""
+
+    def wait() -> None:
+        sys.stdin.buffer.read()
+        os._exit(1)
+
+    threading.Thread(target=wait, daemon=True, name="onecard-parent").start()
+
+
 if __name__ == "__main__":
+    end_with_parent()
     main(sys.argv[1])

@@ -51,6 +51,8 @@ def samples(records: Iterable[Record], device: str) -> list[Sample]:
     for record in records:
         if record.outcome != "ok" or _text(record.plan.get("device"), "name") != device:
             continue
+        if record.kind == "bench":
+            continue  # its proofs are Records of their own, with their plans; a server that it measured may be anywhere
         settings = record.plan.get("settings") or {}
         engine = str(settings.get("engine") or "")
         runtime = engine if engine in RUNTIMES else "torch"

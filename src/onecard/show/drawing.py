@@ -72,7 +72,7 @@ def scatter(points: Sequence[tuple[float, float, str]], unit: str) -> str:
     ticks = []
     for exponent in range(round(math.log10(low)), round(math.log10(high)) + 1):
         value = 10.0**exponent
-        text = f"{value:g}"
+        text = _tick(value)
         ticks.append(f'<text x="{pad + at(value):.1f}" y="{pad + size + 16}" text-anchor="middle">{text}</text>')
         ticks.append(f'<text x="{pad - 6}" y="{pad + size - at(value) + 4:.1f}" text-anchor="end">{text}</text>')
     dots = "".join(
@@ -89,6 +89,14 @@ def scatter(points: Sequence[tuple[float, float, str]], unit: str) -> str:
         f'<text x="{pad + size / 2}" y="{pad + size + 36}" text-anchor="middle">measured, {escape(unit)}</text>'
         f'<text x="{pad}" y="{pad - 12}">predicted, {escape(unit)}; dashed: 10 % off</text></svg>'
     )
+
+
+def _tick(value: float) -> str:
+    """1, 1,000, 10k, 1M: short enough for the space beside an axis."""
+    for scale, letter in ((1e9, "G"), (1e6, "M"), (1e4, "k")):
+        if value >= scale:
+            return f"{value / (1e3 if letter == 'k' else scale):g}{letter}"
+    return f"{value:,g}"
 
 
 def timeline(name: str, times: Sequence[float], values: Sequence[float], unit: str, most: int = 400) -> str:

@@ -26,15 +26,29 @@ def endpoint_view(answer: Endpoint) -> RenderableType:
             Text(f"{level.errors} of {level.requests}", "red" if level.errors else "dim"),
         )
     lines: list[RenderableType] = [Text.assemble((answer.model, "bold"), f" at {answer.url}"), table]
-    for name, (low, likely, high) in answer.planned.items():
-        phase, unit = rate_unit(name)
-        lines.append(
-            Text(
-                f"plan {answer.plan_id} on this card promises {phase} {rate_range(Range(low, likely, high), unit)}",
-                "dim",
-            )
-        )
-    return Group(*lines)
+    for level in answer.levels:
+        for text, count in level.refusals.items():
+            lines.append(Text(f"  {level.concurrency} users, prompt {level.prompt_tokens:,}: {count} x {text}", "red"))
+    return Group(*lines, Text(), *_against(answer))
+
+
+def _against(answer: Endpoint) -> list[RenderableType]:
+    """One user's rates beside the plan of the same model on this card."""
+    if not answer.planned:
+        text = "this name is none of the catalogue's: --like NAME (and --quant) compares it with a plan"
+        return [Text(text, "dim")]
+    table = Table(box=None, pad_edge=False, header_style="dim", padding=(0, 2, 0, 0))
+    for heading in ("one user", "prompt", "measured", "plan", ""):
+        table.add_column(heading, justify="right" if heading in ("prompt", "measured") else "left", no_wrap=True)
+    for promise in answer.promises:
+        phase, unit = rate_unit(promise.name)
+        style = "yellow" if promise.place == "slower" else "green"
+        table.add_row(
+            phase, f"{promise.prompt_tokens:,}", show_rate(promise.measured, unit),
+            rate_range(Range(*promise.predicted), unit), Text(promise.place, style),
+        )  # fmt: skip
+    head = Text(f"against plan {answer.plan_id}: {answer.like} on this card (--like, --quant name another)", "dim")
+    return [head, table]
 
 
 def _seconds(values: tuple[float, float, float] | None) -> str:

@@ -1,4 +1,4 @@
-"""A preflight on the terminal: each condition with its evidence, then the command."""
+"""A preflight on the terminal: each condition with its evidence. The command is printed after it, in one line to copy."""
 
 from rich.console import Group, RenderableType
 from rich.table import Table
@@ -17,8 +17,4 @@ def preflight_view(answer: Preflight) -> RenderableType:
     lines: list[RenderableType] = [table]
     if not answer.ready:
         lines.append(Text("it would not start here; the command, for a machine on which it does:", "yellow"))
-    return Group(
-        *lines,
-        Text(answer.command, "bold", overflow="fold"),
-        Text("then: onecard bench --endpoint http://127.0.0.1:8000/v1", "dim"),
-    )
+    return Group(*lines)

@@ -17,11 +17,11 @@ OUTCOME_STYLES = {"ok": "bold green", "oom": "bold red", "stopped": "bold yellow
 def record_view(record: Record, folder: str = "") -> RenderableType:
     """Everything about one Record that a person asks first."""
     plan = record.plan
-    subject = plan.get("settings", {}).get("model") or ""
+    work = _what(record)
     head = Text.assemble(
         (record.outcome, OUTCOME_STYLES[record.outcome]),
         "  ",
-        (f"{record.kind} {plan.get('workload', '')} {subject}".strip(), "bold"),
+        (work, "bold"),
         f" on {plan.get('device', {}).get('name', 'unknown')}",
         (f"   record {record.id}, {show_seconds(record.seconds)}", "dim"),
     )
@@ -62,17 +62,17 @@ def measurement_table(title: str, rows: Sequence[Measurement], every: Sequence[M
         promise = Range(*row.predicted) if row.predicted else None
         ends = (_value(promise.low, row), _value(promise.high, row)) if promise else ("", "")
         table.add_row(
-            Text(_label(row.name), "bold" if row.name == "memory.peak" else ""),
+            Text(label(row.name), "bold" if row.name == "memory.peak" else ""),
             _value(promise.likely, row) if promise else "",
             " to ".join(ends) if ends[0] != ends[1] else "",
             Text("not observed", "dim") if row.measured is None else _value(row.measured, row),
             _error(row, promise),
-            "; ".join(n for n in ("" if row.note == "not observed" else row.note, _shares(row, every)) if n),
+            "; ".join(n for n in ("" if row.note == "not observed" else row.note, shares(row, every)) if n),
         )
     return table
 
 
-def _shares(row: Measurement, every: Sequence[Measurement]) -> str:
+def shares(row: Measurement, every: Sequence[Measurement]) -> str:
     """ "61% of bandwidth" """
     if not row.name.endswith("_per_s"):
         return ""
@@ -88,7 +88,8 @@ def _error(row: Measurement, promise: Range | None) -> Text:
     return Text(f"{round(row.error, 3) + 0.0:+.1%}", "green" if inside else "yellow")
 
 
-def _label(name: str) -> str:
+def label(name: str) -> str:
+    """A figure of a Record as people call it: "KV cache", "decode", "first token seconds"."""
     place, dot, part = name.partition(".")
     if dot:
         return ("host " if place == "host" else "") + part_name(part)
@@ -140,17 +141,28 @@ def records_view(records: Sequence[Record]) -> RenderableType:
     for heading in ("peak", "error", "speed", "error"):
         table.add_column(heading, justify="right")
     for record in records:
-        subject = record.plan.get("settings", {}).get("model") or ""
         table.add_row(
             record.id,
             record.started[:16].replace("T", " "),
-            f"{record.kind} {record.plan.get('workload', '')} {subject}".strip(),
+            _what(record),
             str(record.plan.get("device", {}).get("name", "")),
             Text(record.outcome, OUTCOME_STYLES[record.outcome]),
             *_short(next((m for m in record.measurements if m.name == "memory.peak"), None)),
             *_short(_main_rate(record)),
         )
     return table
+
+
+def _what(record: Record) -> str:
+    """ "prove chat llama-3.2-1b", "bench copy" """
+    settings = record.plan.get("settings", {})
+    workload = record.plan.get("workload", "")
+    words = (
+        record.kind,
+        workload if workload != record.kind else "",
+        settings.get("model") or settings.get("step") or "",
+    )
+    return " ".join(str(w) for w in words if w)
 
 
 def _main_rate(record: Record) -> Measurement | None:

@@ -5,11 +5,12 @@ from html import escape
 from typing import Any
 
 from onecard.core.plan import Plan
-from onecard.core.record import Record
 from onecard.core.report import Report
-from onecard.core.units import GiB, show_rate, show_seconds, show_size
-from onecard.show.drawing import COLOURS, range_bar, scatter, stacked_bar, timeline
-from onecard.show.report_text import measured_text
+from onecard.core.units import show_rate, show_size
+from onecard.show.drawing import COLOURS, range_bar, stacked_bar
+from onecard.show.html_table import table
+from onecard.show.report_records import comparison, record_section, score_card, servers
+from onecard.show.report_summary import summary
 from onecard.show.text import LIMITERS, MARKS, part_name, rate_unit, settings_line, size_range
 
 STYLE = """
@@ -19,75 +20,74 @@ STYLE = """
 @media (prefers-color-scheme:dark){:root{--paper:#12161c;--ink:#e6eaf0;--soft:#9aa6b5;--line:#36404d;--card:#1a2029;
 --c1:#60a5fa;--c2:#fb923c;--c3:#2dd4bf;--c4:#c084fc;--c5:#facc15;--c6:#f472b6;--c7:#94a3b8;--c8:#4ade80;
 --fits:#4ade80;--tight:#facc15;--offload:#22d3ee;--no:#f87171}}
-body{background:var(--paper);color:var(--ink);font:15px/1.5 system-ui,sans-serif;max-width:60rem;margin:2rem auto;padding:0 1rem}
-h1{font-size:1.7rem;margin-bottom:0}h2{margin-top:2.2rem;border-bottom:1px solid var(--line)}h3{margin-bottom:.2rem}
+*{box-sizing:border-box}
+body{background:var(--paper);color:var(--ink);font:15px/1.5 system-ui,sans-serif;max-width:66rem;margin:2rem auto;padding:0 1rem;
+print-color-adjust:exact;-webkit-print-color-adjust:exact}
+h1{font-size:1.7rem;margin-bottom:0}h2{margin-top:2.4rem;border-bottom:1px solid var(--line)}h3{margin:.1rem 0 .3rem;font-size:1.05rem}
+h3 small{font-weight:400}nav{margin:.4rem 0 1rem}nav a{margin-right:1.1rem}a{color:var(--c1)}
 .soft,figcaption,small{color:var(--soft)}
-table{border-collapse:collapse;width:100%}td,th{text-align:left;padding:.25rem .6rem .25rem 0;vertical-align:top}
+.tiles{display:grid;grid-template-columns:repeat(auto-fit,minmax(10.5rem,1fr));gap:.8rem;margin:1rem 0}
+.tiles div{background:var(--card);border:1px solid var(--line);border-radius:8px;padding:.6rem .9rem}
+.tiles b{display:block;font-size:1.25rem}
+.wide{overflow-x:auto}
+table{border-collapse:collapse;width:100%}td,th{text-align:left;padding:.22rem .8rem .22rem 0;vertical-align:top}
+tbody tr{border-top:1px solid var(--line)}
 th{color:var(--soft);font-weight:500}td.n,th.n{text-align:right;font-variant-numeric:tabular-nums;white-space:nowrap}
+.plans{display:grid;grid-template-columns:repeat(auto-fit,minmax(28rem,1fr));gap:1rem}
 section.plan,section.record{background:var(--card);
-border:1px solid var(--line);border-radius:8px;padding:.6rem 1rem;margin:1rem 0;break-inside:avoid}
+border:1px solid var(--line);border-radius:8px;padding:.6rem 1rem;break-inside:avoid}
+section.record{margin:1rem 0}section.plan td,section.plan th{font-size:.88rem;padding-right:.6rem}
+section.plan svg.range{width:76px}.scores table{table-layout:fixed}.scores th:first-child{width:34%}.scores th:nth-child(4){width:27%}
+.scores th:nth-child(2),.scores th:nth-child(3){width:13%}
 svg{display:block}
 svg.bar{width:100%;height:22px;
-border-radius:4px;background:var(--line)}svg.range{width:200px}svg.scatter{width:26rem;max-width:100%}
+border-radius:4px;background:var(--line)}svg.range{width:120px;margin-top:.25rem}svg.share{display:inline-block;width:96px;height:11px;margin-right:.6rem;border-radius:3px;background:var(--line)}
+svg.scatter{width:27rem;max-width:100%}
 svg.timeline{width:100%;background:var(--card);border:1px solid var(--line)}
 svg text{font:11px system-ui;fill:var(--soft)}
 figure{margin:.6rem 0}
 code{font:13px ui-monospace,monospace;overflow-wrap:anywhere}
 .key{display:inline-block;width:.8em;height:.8em;border-radius:2px;margin-right:.35em}
 .fits,.ok,.info{color:var(--fits)}.tight,.warning,.stopped{color:var(--tight)}.offload{color:var(--offload)}.no,.error,.oom,.failed{color:var(--no)}
-.verdict{font-weight:700}@media print{body{max-width:none;margin:0}section{border-color:#999}}
+.slower{color:var(--tight)}.normal,.faster{color:var(--fits)}
+.verdict{font-weight:700}@media print{body{max-width:none;margin:0;font-size:12px}nav{display:none}.plans{grid-template-columns:1fr 1fr}
+section{border-color:#999}h2{break-after:avoid}}
+@media(max-width:34rem){.plans{grid-template-columns:1fr}svg.range,svg.share{width:90px}}
 """
-
-
-TIMELINES = {
-    "device_used": ("memory of the card", GiB, "GiB"),
-    "driver": ("memory of this process on the card", GiB, "GiB"),
-    "rss": ("host memory of the process", GiB, "GiB"),
-    "utilisation": ("utilisation", 1.0, "%"),
-    "power": ("power", 1.0, "W"),
-    "clock": ("clock", 1e6, "MHz"),
-    "temperature": ("temperature", 1.0, "°C"),
-}
-"""sampled quantity -> its name for people, what it is divided by, and the unit then"""
 
 
 def report_html(report: Report) -> str:
     """The whole file as text."""
+    parts = [
+        ("machine", "Machine", _machine(report)),
+        ("measured", "Predicted against measured", comparison(report.records)),
+        ("scores", "Benchmark", score_card(report.scores)),
+        ("servers", "Servers", servers(report.records)),
+        ("findings", "Findings of the doctor", _findings(report.findings)),
+        ("plans", "Plans", "".join(_plan(p) for p in report.plans)),
+        ("records", "Records", "".join(record_section(r, report.opinions.get(r.id, ())) for r in report.records)),
+        ("commands", "Commands that made it", "".join(f"<p><code>{escape(c)}</code></p>" for c in report.commands)),
+    ]
+    there = [(key, title, content) for key, title, content in parts if content]
+    links = "".join(f'<a href="#{key}">{title}</a>' for key, title, _ in there)
     body = [
         f"<h1>{escape(report.title)}</h1>",
         f'<p class="soft">{escape(report.created)} · onecard {escape(report.version)}</p>',
-        _machine(report.machine),
+        f"<nav>{links}</nav>",
+        summary(report),
+        *(
+            f'<h2 id="{key}">{title}</h2><div class="{key if key in ("plans", "scores") else "part"}">{content}</div>'
+            for key, title, content in there
+        ),
     ]
-    if report.plans:
-        body += ["<h2>Plans</h2>", *(_plan(p) for p in report.plans)]
-    if report.records:
-        body += [
-            "<h2>Predicted against measured</h2>",
-            _comparison(report.records),
-            *(_record(r) for r in report.records),
-        ]
-    if report.findings:
-        body += ["<h2>Findings of the doctor</h2>", _findings(report.findings)]
-    if report.commands:
-        body += ["<h2>Commands that made it</h2>", *(f"<p><code>{escape(c)}</code></p>" for c in report.commands)]
     head = f'<meta charset="utf-8"><meta name="viewport" content="width=device-width"><title>{escape(report.title)}</title>'
     icon = '<link rel="icon" href="data:,">'
     return f'<!doctype html><html lang="en"><head>{head}{icon}<style>{STYLE}</style></head><body>{"".join(body)}</body></html>\n'
 
 
-def _table(header: Iterable[str], rows: Iterable[Iterable[str]], numbers: frozenset[int] = frozenset()) -> str:
-    """Cells are HTML; columns in `numbers` are right-aligned."""
-
-    def cells(tag: str, values: Iterable[str]) -> str:
-        return "".join(f"<{tag}{' class=n' if i in numbers else ''}>{v}</{tag}>" for i, v in enumerate(values))
-
-    lines = "".join(f"<tr>{cells('td', r)}</tr>" for r in rows)
-    return f"<table><thead><tr>{cells('th', header)}</tr></thead><tbody>{lines}</tbody></table>"
-
-
-def _machine(devices: Iterable[dict[str, Any]]) -> str:
+def _machine(report: Report) -> str:
     rows = []
-    for d in devices:
+    for d in report.machine:
         rates = ", ".join(f"{k} {v / 1e12:.3g} TFLOP/s" for k, v in d.get("flops", {}).items())
         free = "" if d.get("memory_free") is None else f", {show_size(d['memory_free'])} free"
         rows.append(
@@ -98,7 +98,12 @@ def _machine(devices: Iterable[dict[str, Any]]) -> str:
                 escape(rates),
             )
         )
-    return "<h2>Machine</h2>" + _table(("device", "memory", "bandwidth", "arithmetic"), rows)
+    known = report.environment
+    words = [f"{known.get(k)}" for k in ("system", "release", "machine") if known.get(k)]
+    words += [f"{k} {known[k]}" for k in ("python", "driver") if known.get(k)]
+    words += [f"{name} {version}" for name, version in known.get("versions", {}).items()]
+    line = f"<p><small>{escape(' · '.join(words))}</small></p>" if words else ""
+    return table(("device", "memory", "bandwidth", "arithmetic"), rows) + line
 
 
 def _plan(plan: Plan) -> str:
@@ -115,7 +120,10 @@ def _plan(plan: Plan) -> str:
         phase, unit = rate_unit(name)
         drawn = range_bar(rate.low, rate.likely, rate.high, None, f"{phase} {rate.low:.4g} to {rate.high:.4g}")
         limit = plan.estimate.limiters.get(phase, "")
-        rates.append((escape(phase), show_rate(rate.likely, unit), drawn, escape(LIMITERS.get(limit, limit))))
+        ends = f"{show_rate(rate.low, '')}to {show_rate(rate.high, '')}"
+        rates.append(
+            (escape(phase), show_rate(rate.likely, unit), escape(ends), drawn, escape(LIMITERS.get(limit, limit)))
+        )
     subject = str(plan.settings.get("model") or "")
     notable = {k: v for k, v in plan.settings.items() if k in plan.notable or k == "engine"}
     return (
@@ -125,57 +133,8 @@ def _plan(plan: Plan) -> str:
         f"{stacked_bar(parts, whole, memory.usable_bytes, f'memory of {subject}')}"
         f"<p><small>{keys} · peak {escape(size_range(memory.peak_bytes))} "
         f"of {show_size(memory.usable_bytes)} usable (the mark) · {escape(plan.estimate.basis)}</small></p>"
-        f"{_table(('phase', 'likely', 'range', 'limited by'), rates, frozenset({1})) if rates else ''}"
+        f"{table(('phase', 'likely', 'range', '', 'limited by'), rates, frozenset({1, 2})) if rates else ''}"
         f"<p><code>{escape(plan.command)}</code></p></section>"
-    )
-
-
-def _points(records: Iterable[Record], memory: bool) -> list[tuple[float, float, str]]:
-    scale = GiB if memory else 1.0
-    return [
-        (m.measured / scale, m.predicted[1] / scale, f"{r.plan.get('workload', '')} {m.name}")
-        for r in records
-        for m in r.measurements
-        if m.predicted and m.measured and (m.unit == "bytes") == memory
-    ]
-
-
-def _comparison(records: tuple[Record, ...]) -> str:
-    memory, rates = _points(records, True), _points(records, False)
-    pieces = [scatter(memory, "GiB") if memory else "", scatter(rates, "units/s") if rates else ""]
-    return (
-        '<div style="display:flex;flex-wrap:wrap;gap:1rem">'
-        + "".join(f"<figure>{p}</figure>" for p in pieces if p)
-        + "</div>"
-    )
-
-
-def _record(record: Record) -> str:
-    rows = []
-    for m in record.measurements:
-        error = "" if m.error is None else f"{m.error:+.1%}"
-        drawn = range_bar(*m.predicted, m.measured, m.name) if m.predicted and m.predicted[2] > 0 else ""
-        rows.append(
-            (
-                escape(m.name),
-                measured_text(m, m.predicted[1]) if m.predicted else "",
-                measured_text(m, m.measured),
-                error,
-                drawn,
-            )
-        )
-    lines = [
-        timeline(title, record.samples[f"{name}_t"], [v / scale for v in record.samples[name]], unit)
-        for name, (title, scale, unit) in TIMELINES.items()
-        if f"{name}_t" in record.samples and name in record.samples
-    ]
-    subject = str(record.plan.get("settings", {}).get("model") or "")
-    error = f"<p class=error>{escape(record.error)}</p>" if record.error else ""
-    return (
-        f'<section class="record"><h3><span class="verdict {record.outcome}">{escape(record.outcome)}</span> {escape(record.kind)} '
-        f"{escape(str(record.plan.get('workload', '')))} {escape(subject)} <small>record {escape(record.id)} · {escape(record.started)} · "
-        f"{show_seconds(record.seconds)}</small></h3>{error}"
-        f"{_table(('', 'predicted', 'measured', 'error', ''), rows, frozenset({1, 2, 3}))}{''.join(lines)}</section>"
     )
 
 
@@ -189,4 +148,4 @@ def _findings(findings: Iterable[dict[str, Any]]) -> str:
         )
         for f in findings
     ]
-    return _table(("", "rule", "evidence", "next"), rows)
+    return table(("", "rule", "evidence", "next"), rows) if rows else ""

@@ -2,10 +2,13 @@
 
 - `torch.Generator("cuda")`: RuntimeError: Cannot get CUDA generator without ATen_cuda library. A CPU generator stands in for
   it; the values of fake tensors do not matter, and the tracker leaves it away where a kernel would refuse it.
+- `torch.tensor(data, device="cuda")` under inference_mode: Could not run aten::empty_strided with arguments from the CUDA
+  backend; that mode leaves out the key by which the copy to the card would reach the fake. Made outside of the mode it works.
 - `pin_memory`: NotImplementedError aten::_pin_memory. Pinned memory is host memory; the tensor itself is returned.
 """
 
 import contextlib
+import functools
 from collections.abc import Iterator
 from typing import Any
 
@@ -36,8 +39,18 @@ def host() -> Iterator[None]:
     def pinned(tensor: torch.Tensor, device: Any = None) -> torch.Tensor:
         return tensor
 
+    def outside(make: Any) -> Any:
+        @functools.wraps(make)
+        def made(*arguments: Any, **options: Any) -> Any:
+            if not torch.is_inference_mode_enabled():
+                return make(*arguments, **options)
+            with torch.inference_mode(False), torch.no_grad():
+                return make(*arguments, **options)
+
+        return made
+
     with (
-        replaced(torch, Generator=FakeGenerator),
+        replaced(torch, Generator=FakeGenerator, tensor=outside(torch.tensor), as_tensor=outside(torch.as_tensor)),
         replaced(torch.Tensor, pin_memory=pinned, is_pinned=lambda tensor, device=None: False),
     ):
         yield
