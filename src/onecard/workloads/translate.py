@@ -19,7 +19,7 @@ from onecard.core.session import Session
 from onecard.core.workload import Need, Workload
 from onecard.engines import rows
 from onecard.engines.parallel import GENERATED
-from onecard.parts.epochs import EVALUATIONS, Epochs, plan_epochs, split
+from onecard.parts.epochs import EVALUATIONS, Epochs, held_rows, plan_epochs
 from onecard.parts.micro import micro_choices, micro_ladder
 from onecard.parts.text_nets import PAIRS, TextNet, find_net
 from onecard.parts.text_training import TextStep, phases
@@ -92,7 +92,7 @@ def course_of(settings: Settings, known: int | None = None) -> Epochs:
     """Steps and parts. known: rows to train on, where they have been read."""
     if known is None:
         whole = rows.about(settings.data) if settings.data else GENERATED
-        known = len(split(whole, settings.held_out, settings.seed, most=400)[0])
+        known = whole - held_rows(whole, settings.held_out, most=400)
     return plan_epochs(
         known,
         epochs=settings.epochs,
