@@ -45,7 +45,16 @@ def refused(done, *words):
         ([*CHAT, "--model", "llama-3-8b", "--budget", "0"], ["0 B"]),
         ([*CHAT], ["model"]),
         (["plan", "chat", "--model", "llama-3-8b", "--on", "memory=12GiB"], ["bandwidth"]),
-        (["plan", "chat", "--model", "llama-3-8b", "--on", "memory=12,bandwidth=504"], ["504"]),
+        (["plan", "chat", "--model", "llama-3-8b", "--on", "memory=12,bandwidth=504GB/s"], ["12", "no unit", "12GiB"]),
+        (["plan", "chat", "--model", "llama-3-8b", "--on", "memory=12g,bandwidth=504"], ["504"]),
+        (["plan", "chat", "--model", "llama-3-8b", "--on", ""], ['unknown card ""']),
+        ([*CHAT, "--model", "llama-3-8b", "--budget", "12"], ["12GiB"]),
+        ([*CHAT, "--model", "llama-3-8b", "--engine", "llamacpp"], ["llama.cpp", "transformers"]),
+        ([*CHAT, "--model", "llama-3-8b", "--n-gpu-layers", "-3"], ["at least -1"]),
+        ([*CHAT, "--model", "llama-3-8b", "--batch", "0"], ["at least 1"]),
+        (["prove", "chat", "--model", "llama-3.2-1b", "--engine", "vllm"], ["vllm", "llama.cpp"]),
+        (["prove", "chat", "--model", "llama-3.2-1b", "--context", "256"], ["640", "256"]),
+        (["run", "chat", "--model", "llama-3.2-1b", "--prompt", "hello"], ["--weights"]),
         (["plan", "chta", "--model", "x"], ["chta", "chat"]),
         (["paln", "chat"], ["paln", "plan"]),
         (["compare", "RTX 4090"], ["two cards"]),
@@ -59,6 +68,16 @@ def refused(done, *words):
 )
 def test_bad_arguments(arguments, words):
     refused(onecard(*arguments), *words)
+
+
+def test_what_cannot_run_leaves_no_record(home):
+    refused(onecard("prove", "chat", "--model", "llama-3.2-1b", "--engine", "vllm"))
+    assert not (home / "runs").exists() and not (home / "records.sqlite3").exists()
+
+
+def test_control_characters_of_a_name_are_shown_and_not_obeyed():
+    done = refused(onecard("plan", "chat", "--model", "a\x1b[31m\nb", "--on", "RTX 4090"))
+    assert "\x1b[31m" not in done.stderr and "\\x1b[31m\\nb" in done.stderr
 
 
 def test_an_unknown_flag_is_named():

@@ -16,7 +16,12 @@ from onecard.core.units import parse_bandwidth, parse_duration, parse_flops, par
         ("12g", 12 * 1024**3),
         ("500MiB", 500 * 1024**2),
         ("1.5 GiB", 3 * 512 * 1024**2),
-        ("4096", 4096),
+        ("4294967296", 4 * 1024**3),
+        ("12 288 MiB", 12288 * 1024**2),
+        ("12,288 MiB", 12288 * 1024**2),
+        ("12\u202f288MiB", 12288 * 1024**2),
+        ("1 234 567 KiB", 1234567 * 1024),
+        ("0", 0),
         ("12_282 MiB", 12282 * 1024**2),
     ],
 )
@@ -24,7 +29,26 @@ def test_sizes(text, size):
     assert parse_size(text) == size
 
 
-@pytest.mark.parametrize("text", ["", "GB", "12 elephants", "-3GiB", "12Gb", "1e3GB", "12GB/s", "nan", "12 GiB extra"])
+@pytest.mark.parametrize(
+    "text",
+    [
+        "",
+        "GB",
+        "12",
+        "4096",
+        "12 28 MiB",
+        "12,28GiB",
+        "1,234 567KiB",
+        "1234 567MiB",
+        "12 elephants",
+        "-3GiB",
+        "12Gb",
+        "1e3GB",
+        "12GB/s",
+        "nan",
+        "12 GiB extra",
+    ],
+)
 def test_what_is_not_a_size_is_refused(text):
     with pytest.raises(BadSetting):
         parse_size(text)
@@ -34,7 +58,7 @@ def test_gb_and_gib_differ_by_more_than_seven_per_cent():
     assert parse_size("1GiB") / parse_size("1GB") == pytest.approx(1.0737, abs=1e-4)
 
 
-@given(st.integers(1, 2**50))
+@given(st.integers(2**20, 2**50))
 def test_bytes_written_out_come_back(size):
     assert parse_size(str(size)) == size
 

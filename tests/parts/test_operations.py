@@ -115,3 +115,39 @@ def test_grouped_queries_are_copied_by_old_transformers_only():
 )
 def test_versions_belong_to_generations(engine, version, name):
     assert generation(engine, version).name == name
+
+
+@pytest.mark.parametrize("name", ["llama-3.1-8b", "qwen3-30b-a3b", "gemma-3-4b", "deepseek-v2-lite"])
+@pytest.mark.parametrize("gpu_layers", [None, 0, 5, -1])
+def test_streams_are_the_matrices_one_by_one(name, gpu_layers):
+    """Against a plain walk over all tensors: running sums per layer must place the same matrices and bytes."""
+    from collections import Counter
+
+    from onecard.catalog import model as find
+    from onecard.parts.mixes import gguf_types
+    from onecard.parts.quantized import tensor_bytes
+    from onecard.parts.streams import streams
+    from onecard.parts.transformer import tensors
+
+    model = find(name)
+    layers = model.layers if gpu_layers == -1 else gpu_layers
+    types, every = gguf_types(model, "q4_k_m"), tensors(model)
+    tied = not any(t.role == "output" for t in every)
+    counts, sizes = Counter(), Counter()
+    for tensor in every:
+        head = tensor.role == "output" or (tied and tensor.role == "embedding")
+        if (
+            len(tensor.shape) < 2
+            or tensor.role in ("norm", "bias", "position")
+            or (tensor.role == "embedding" and not head)
+        ):
+            continue
+        host = layers is not None and (head or tensor.layer < model.layers - layers)
+        key = (tensor.shape[1], tensor.shape[0], types[tensor.name].lower(), "host" if host else "device")
+        counts[key] += tensor.shape[2] if len(tensor.shape) > 2 else 1
+        sizes[key] += tensor_bytes(types[tensor.name], tensor.shape)
+    found_counts, found_sizes = Counter(), Counter()
+    for weight in streams(model, "llama.cpp", "q4_k_m", layers):
+        found_counts[weight.n, weight.k, weight.format, weight.place] += weight.count
+        found_sizes[weight.n, weight.k, weight.format, weight.place] += weight.bytes
+    assert found_counts == counts and found_sizes == sizes

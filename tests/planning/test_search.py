@@ -90,3 +90,44 @@ def test_the_trail_names_what_was_refused_and_ends_with_what_was_taken():
     assert found.chosen == {"quant": 1}
     assert found.decisions[-1].tried == {"quant": 1} and found.decisions[-1].outcome == "accepted"
     assert {d.outcome for d in found.decisions[:-1]} == {"refused"}
+
+
+def test_what_was_taken_although_tight_is_the_accepted_one():
+    found = search((choice("quant", 0, 1),), lambda v: memory(9 - v["quant"], 8, high=12))
+    assert found.verdict == TIGHT
+    assert [d.outcome for d in found.decisions] == ["refused", "accepted"]
+    assert found.decisions[-1].tried == found.chosen == {"quant": 1}
+
+
+def split(size: float, layers: int, room: int, host: int) -> Memory:
+    """`size` bytes in 10 layers, of which `layers` lie on the device."""
+    there, here = Range.exact(size * layers / 10), Range.exact(size * (10 - layers) / 10)
+    return Memory(
+        peak_bytes=there, phase="decode", parts={"weights": there}, host_parts={"weights": here},
+        usable_bytes=room, host_usable_bytes=host,
+    )  # fmt: skip
+
+
+@given(st.integers(0, 20), st.integers(0, 20), st.lists(st.integers(1, 9), min_size=3, max_size=3))
+def test_work_is_moved_to_the_host_only_as_far_as_the_host_has_room(room, host, steps):
+    sizes = [40 - sum(steps[:i]) for i in range(4)]
+    choices = (
+        choice("quant", 0, 0.1, 0.2, 0.9),
+        Choice(
+            setting="n_gpu_layers", options=tuple(range(10, -1, -1)), harms=tuple(i / 11 for i in range(11)), why=""
+        ),
+    )
+    found = search(choices, lambda v: split(sizes[v["quant"]], v["n_gpu_layers"], room, host))
+    possible = [
+        (q, n) for q in range(4) for n in range(11)
+        if sizes[q] * n / 10 <= room and sizes[q] * (10 - n) / 10 <= host
+    ]  # fmt: skip
+    assert (found.verdict == NO) == (not possible)
+    if possible:
+        assert (found.chosen["quant"], found.chosen["n_gpu_layers"]) in possible
+
+
+def test_a_host_without_room_is_said():
+    found = search((choice("quant", 0, 1),), lambda v: split(100 - v["quant"], 5, 60, 20))
+    assert found.verdict == NO
+    assert all("the host would hold" in d.why for d in found.decisions)

@@ -189,16 +189,24 @@ class _Question:
 
     def _advise(self, estimate: Estimate) -> Advice:
         freed = [name for name in self.given if self._may_choose(name)]
-        others = [
-            (case_size(self.work, case), case)
-            for _, case in self.work.showcase
-            if case_size(self.work, case) < case_size(self.work, self.given)
-        ]
         return Advice(
             smallest_change=advice.smallest_change(self.given, freed, self._attempt),
-            largest_that_fits=advice.largest_that_fits(others, self._attempt),
+            largest_that_fits=advice.largest_that_fits(self._smaller(freed), self._attempt),
             cards=advice.smallest_cards(_catalogue(), self._fits_on),
         )
+
+    def _smaller(self, freed: list[str]) -> list[tuple[float, dict[str, Any]]]:
+        """Well-known cases that are smaller than what was asked: with all else as it was asked, and with what may be chosen left open."""
+        size = case_size(self.work, self.given)
+        found: dict[str, tuple[float, dict[str, Any]]] = {}
+        for _, case in self.work.showcase:
+            kept = {k: v for k, v in self.given.items() if k not in case}
+            rest = {k: v for k, v in kept.items() if k not in freed}
+            for others in ({k: v for k, v in kept.items() if k not in OFFLOAD_SETTINGS}, rest):
+                whole = {**others, **case}
+                if (here := case_size(self.work, whole)) < size:
+                    found.setdefault(repr(sorted(whole.items())), (here, whole))
+        return list(found.values())
 
     def _may_choose(self, name: str) -> bool:
         """Whether the planner could choose this setting if the user had not."""
@@ -218,7 +226,11 @@ class _Question:
         return {k: v for k, v in settings.items() if v is not None and v != defaults.get(k)}
 
     def _command(self, settings: dict[str, Any]) -> str:
-        return " ".join(["onecard run", self.name, *(_flag(k, v) for k, v in self._notable(settings).items())])
+        elsewhere = self.work.outside(make(self.work.settings, settings))
+        if elsewhere is not None:
+            return elsewhere
+        cap = [] if self.budget is None else [f"--budget {self.budget}"]
+        return " ".join(["onecard run", self.name, *(_flag(k, v) for k, v in self._notable(settings).items()), *cap])
 
 
 def _flag(name: str, value: Any) -> str:

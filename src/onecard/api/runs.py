@@ -51,27 +51,35 @@ def prove(
     prove("chat", model="llama-3.2-1b") or prove(plan). A Plan for another card is proven on this machine with the same
     settings, as a Plan of its own. threads: of the processor, instead of all its cores.
     """
-    know_this_machine(on_event)
     plan, requested = _planned(what, budget, settings)
+    _ready("prove", plan, {})  # a mistake is told before this machine is measured
+    if know_this_machine(on_event):
+        plan, requested = _planned(what, budget, settings)
     return _carry_out("prove", plan, requested, force=force, threads=threads, on_event=on_event, stop=stop)
 
 
-def know_this_machine(on_event: OnEvent | None = None) -> None:
+def know_this_machine(on_event: OnEvent | None = None) -> bool:
     """Measure bandwidth and arithmetic of the host once, some seconds, so that what is predicted rests on more than a guess.
 
-    Where the processor is the device: also look how much of that it reaches now, a second each time.
+    Where the processor is the device: also look how much of that it reaches now, a second each time. Whether anything new
+    is known.
     """
     from onecard.api import plans
     from onecard.machine import is_measured, look, measure
 
-    if not is_measured():
+    from onecard.machine import is_measured, look, measure
+
+    known = is_measured()
+    if not known:
         if on_event is not None:
             on_event({"event": "log", "text": "measuring this machine's memory and arithmetic, once (some seconds)"})
         measure()
         plans._this_device.cache_clear()
-    if plans.device().kind == "cpu":
+    alone = plans.device().kind == "cpu"
+    if alone:
         look()
         plans._this_device.cache_clear()
+    return alone or not known
 
 
 def run(
@@ -175,7 +183,7 @@ def _carry_out(
     from onecard.store import records as store
     from onecard.store.journal import record_of
 
-    _allowed(kind, plan, force)
+    _allowed(kind, plan, force, options or {})
     card = msgspec.convert(plan.device, Device)
     store.check(places.records_file())
     identity = secrets.token_hex(5)
@@ -261,8 +269,15 @@ def _guarded(
     return climb(start, dict(job.settings), ladder, journal, Path(job.folder), on_event).ending
 
 
-def _allowed(kind: str, plan: Plan, force: bool) -> None:
+def _allowed(kind: str, plan: Plan, force: bool, options: dict[str, Any]) -> None:
     """What can be known before a process is started. Raises DoesNotFit, BadSetting or MissingExtra."""
+    _ready(kind, plan, options)
+    if plan.verdict == NO and not force:
+        raise _does_not_fit(plan)
+
+
+def _ready(kind: str, plan: Plan, options: dict[str, Any]) -> None:
+    """Whether this work can be done here at all. Raises BadSetting, BadFile or MissingExtra."""
     from onecard.core.errors import MissingExtra
     from onecard.core.settings import make
     from onecard.execute.job import workload_of
@@ -271,15 +286,27 @@ def _allowed(kind: str, plan: Plan, force: bool) -> None:
     able = workload.prove or (workload.build and workload.step) if kind == "prove" else workload.run
     if able is None:
         raise BadSetting(f"{plan.workload} cannot {kind} yet", next=f"onecard plan {plan.workload} answers at once")
-    for need in workload.needs(make(workload.settings, plan.settings)):
+    settings = make(workload.settings, plan.settings)
+    workload.ready(settings, kind, options)
+    for need in workload.needs(settings):
         if not has(need.module):
             raise MissingExtra(need.module, need.purpose, need.extra)
-    if plan.verdict == NO and not force:
-        memory = plan.estimate.memory
-        limit = plan.budget or memory.free_bytes or memory.usable_bytes
-        advice = plan.advice.smallest_change if plan.advice else ""
-        raise DoesNotFit(
-            f"this is predicted not to fit: it needs {show_size(memory.peak_bytes.likely)} of {show_size(limit)}",
-            why=f"the plan's verdict is no, in its phase {memory.phase}",
-            next=f"{advice} ; or --force to try all the same" if advice else "--force tries it all the same",
-        )
+
+
+def _does_not_fit(plan: Plan) -> DoesNotFit:
+    from onecard.planning.search import host_bytes, host_holds, limit
+
+    memory = plan.estimate.memory
+    needs = f"it needs {show_size(memory.peak_bytes.likely)} of {show_size(limit(memory, plan.budget))}"
+    if not host_holds(memory):
+        needs = f"the host would hold {show_size(host_bytes(memory))} of {show_size(memory.host_usable_bytes or 0)}"
+    advice = plan.advice
+    nearest = [] if advice is None else [
+        *([advice.smallest_change] if advice.smallest_change else []),
+        *([f"{advice.largest_that_fits} is the largest that does"] if advice.largest_that_fits else []),
+    ]  # fmt: skip
+    return DoesNotFit(
+        f"this is predicted not to fit: {needs}",
+        why=f"the plan's verdict is no, in its phase {memory.phase}",
+        next="; or ".join([*nearest, "--force tries it all the same"]),
+    )

@@ -182,6 +182,8 @@ def card(name: str, *, memory: int | None = None) -> Device:
     Raises UnknownName, with the nearest names or all variants of an ambiguous one.
     """
     wanted = key(name)
+    if not wanted:
+        raise UnknownName("card", name, (), next='name one, like "RTX 4070 Ti", ' + _NUMBERS)
     row = _by_name().get(wanted) or _with_its_size(wanted)
     drivers = _by_driver().get(wanted, ())
     if memory is not None:

@@ -36,7 +36,11 @@ def _config(hub_id: str) -> Path:
     try:
         return Path(hub.hf_hub_download(hub_id, "config.json", local_files_only=True))
     except errors.HFValidationError as error:
-        raise Unavailable(f'"{hub_id}" cannot be a hub id', why=str(error).split("\n")[0]) from None
+        raise Unavailable(
+            f'"{hub_id}" cannot be a hub id',
+            why=str(error).split("\n")[0],
+            next="a hub id is owner/name; or name a file",
+        ) from None
     except (errors.EntryNotFoundError, OSError, ValueError):  # not in the cache: ask the network below
         pass
     if hub.constants.HF_HUB_OFFLINE:

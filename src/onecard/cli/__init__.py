@@ -93,8 +93,13 @@ def main(arguments: list[str] | None = None) -> None:
 
 
 def _explain(error: OnecardError) -> None:
-    click.secho(f"onecard: {error.what}", fg="red", bold=True, err=True)
+    click.secho(f"onecard: {_printable(error.what)}", fg="red", bold=True, err=True)
     if error.why:
-        click.echo(f"  why: {error.why}", err=True)
+        click.echo(f"  why: {_printable(error.why)}", err=True)
     if error.next:
-        click.echo(f"  next: {error.next}", err=True)
+        click.echo(f"  next: {_printable(error.next)}", err=True)
+
+
+def _printable(text: str) -> str:
+    """A name may hold a line end or an escape sequence: it is shown, not obeyed."""
+    return "".join(c if c.isprintable() else repr(c)[1:-1] for c in text)

@@ -33,7 +33,7 @@ class Live:
     """A callback for the events of a run; use it in a `with`."""
 
     def __init__(self) -> None:
-        self.console = Console(stderr=True, highlight=False)
+        self.console = Console(stderr=True, highlight=False, markup=False, emoji=False)
         self._steps = Progress(
             SpinnerColumn(),
             TextColumn("{task.description}"),

@@ -51,6 +51,8 @@ def _run(
             on_event=talk,
             **settings,
         )
+    if talk.open_line:
+        click.echo()
     if as_json:
         echo_json(record)
     elif not talk.talked or record.outcome in ("failed", "oom"):

@@ -1,6 +1,8 @@
 """A conversation in the terminal: asks, streams the answer, and says how fast it was against the plan."""
 
+import importlib
 import sys
+from contextlib import suppress
 from typing import Any
 
 import click
@@ -17,6 +19,8 @@ class Talk:
         self.promise: list[float] | None = None
         self.planned_layers: int | None = None
         self.talked = False
+        self.open_line = False
+        """whether the cursor stands behind something: a prompt without an answer, a broken-off text"""
         self.codes: list[int] = []
 
     def __call__(self, event: dict[str, Any]) -> dict[str, Any] | None:
@@ -45,11 +49,15 @@ class Talk:
         if not self.talked and sys.stdin.isatty():
             click.secho("Type your message; /bye or an empty Ctrl-D ends.", dim=True, err=True)
         self.talked = True
+        with suppress(ImportError):
+            importlib.import_module("readline")  # arrows and history at the prompt, where the system has it
         while True:
+            self.open_line = sys.stdin.isatty()
             try:
                 text = input(">>> " if sys.stdin.isatty() else "")
             except EOFError:
                 return {"end": True}
+            self.open_line = False
             if text.strip() == "/bye":
                 return {"end": True}
             if text.strip():
@@ -71,10 +79,12 @@ class Talk:
             self.talked = True
         if not self.quiet:
             click.echo(text, nl=False)
+            self.open_line = not text.endswith("\n")
 
     def _answered(self, event: dict[str, Any]) -> None:
         if not self.quiet:
             click.echo()
+            self.open_line = False
         rate = event.get("decode_tokens_per_s")
         if rate is None or self.quiet:
             return

@@ -19,6 +19,7 @@ class Memory(msgspec.Struct, frozen=True, kw_only=True):
     usable_bytes: int
     free_bytes: int | None = None
     host_usable_bytes: int | None = None
+    """of the host: what is free now on a probed machine; None for a card by name"""
     allocated: Range | None = None
     reserved: Range | None = None
     bases: dict[str, str] = {}

@@ -88,8 +88,21 @@ def plan_json(plan: Plan) -> dict[str, Any]:
     {"id", "workload", "settings", "device", "verdict", "estimate": {"basis", "memory": {"peak_bytes", "phase", "parts",
     "usable_bytes", "free_bytes", ...}, "time": {phase: {"seconds", "repeat"}, "total_seconds"}, "rates", "limiters", ...},
     "decisions", "command", ...}; ranges are [low, likely, high] in bytes, seconds or units per second; unknown is null.
+    Bytes are whole, and a peak is the sum of its parts to the byte.
     """
     content: dict[str, Any] = msgspec.to_builtins(plan)
     estimate = content["estimate"]
+    memory = estimate["memory"]
+    for parts in (memory["parts"], memory["host_parts"]):
+        for name, size in parts.items():
+            parts[name] = [round(end) for end in size]
+    memory["peak_bytes"] = [sum(ends) for ends in zip(*memory["parts"].values(), strict=True)]
+    for name in ("allocated", "reserved"):
+        memory[name] = memory[name] and [round(end) for end in memory[name]]
+    for decision in content["decisions"]:
+        decision["peak_bytes"], decision["usable_bytes"] = (
+            round(decision["peak_bytes"]),
+            round(decision["usable_bytes"]),
+        )
     estimate["time"]["total_seconds"] = estimate.pop("total_seconds")
     return content

@@ -26,8 +26,8 @@ class Measurement(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True)
 
     @property
     def error(self) -> float | None:
-        """predicted likely / measured - 1"""
-        if not self.predicted or not self.measured:
+        """predicted likely / measured - 1; None where nothing was measured, or nothing above what was there before"""
+        if not self.predicted or self.measured is None or self.measured <= 0:
             return None
         return self.predicted[1] / self.measured - 1
 

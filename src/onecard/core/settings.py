@@ -5,6 +5,7 @@ default, and that one wording feeds the command line's help, the web form and th
 planner chooses".
 """
 
+import re
 import types
 import typing
 from collections.abc import Mapping
@@ -13,7 +14,7 @@ from typing import Any, Literal, TypeVar
 
 import msgspec
 
-from onecard.core.errors import BadSetting, UnknownName
+from onecard.core.errors import BadSetting, OnecardError, UnknownName
 
 S = TypeVar("S", bound=msgspec.Struct)
 
@@ -75,12 +76,27 @@ def make(settings: type[S], values: Mapping[str, Any]) -> S:
     except msgspec.ValidationError as error:
         message, _, path = str(error).partition(" - at `$.")
         name = path.rstrip("`")
-        value = values.get(name)
-        raise BadSetting(
-            f"{name} = {value!r} will not do" if name else "settings will not do",
-            why=message,
-            next=next((f.help for f in fields(settings) if f.name == name), ""),
-        ) from None
+        raise _refused(settings, name, values.get(name), message) from None
+
+
+_BOUNDS = {">=": "at least", ">": "more than", "<=": "at most", "<": "less than"}
+
+
+def _refused(settings: type[msgspec.Struct], name: str, value: Any, message: str) -> OnecardError:
+    """What a person reads instead of the converter's words: the names that are allowed, or the kind of value."""
+    found = next((f for f in fields(settings) if f.name == name), None)
+    if found is None:
+        return BadSetting("settings will not do", why=message)
+    if found.options and isinstance(value, str):
+        allowed = ", ".join(str(o) for o in found.options)
+        return UnknownName(name.replace("_", " "), value, map(str, found.options), next=f"{name} is one of {allowed}")
+    expected = {int: "a whole number", float: "a number", bool: "true or false", str: "text"}[found.type]
+    bound = re.match(r"Expected `\w+`(?: \| null)? (>=|>|<=|<) (.+)", message)
+    if bound:
+        why = f"it must be {_BOUNDS[bound[1]]} {bound[2]}"
+    else:
+        why = f"it must be {expected}" if message.startswith("Expected `") else message
+    return BadSetting(f"{name} = {value!r} will not do", why=why, next=f"{name}: {found.help}")
 
 
 def as_dict(settings: msgspec.Struct) -> dict[str, Any]:

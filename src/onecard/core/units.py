@@ -20,9 +20,14 @@ _SIZES = {
 _SI = {"": 1.0, "k": 1e3, "m": 1e6, "g": 1e9, "t": 1e12, "p": 1e15}
 _DURATIONS = {"": 1.0, "s": 1.0, "ms": 1e-3, "us": 1e-6, "m": 60.0, "min": 60.0, "h": 3600.0, "d": 86400.0}
 _NUMBER = re.compile(r"^\s*([0-9][0-9_]*(?:\.[0-9]*)?|\.[0-9]+)\s*([a-zA-Z/ ]*?)\s*$")
+_GROUPED = re.compile(r"^\s*[0-9]{1,3}(?:([ ,'\u00a0\u2009\u202f])[0-9]{3})(?:\1[0-9]{3})*(?![0-9])")
+"""12 282 or 12,282: groups of three behind a first of one to three, all set apart by the same sign"""
 
 
 def _split(text: str, what: str, example: str) -> tuple[float, str]:
+    grouped = _GROUPED.match(text)
+    if grouped:
+        text = grouped[0].replace(grouped[1], "") + text[grouped.end() :]
     found = _NUMBER.match(text)
     if not found:
         raise BadSetting(
@@ -32,12 +37,21 @@ def _split(text: str, what: str, example: str) -> tuple[float, str]:
 
 
 def parse_size(text: str) -> int:
-    """Bytes from "12GiB", "12 GB", "500MiB", "12g" (binary) or "1024". Raises BadSetting."""
+    """Bytes from "12GiB", "12 GB", "12,282 MiB", "12g" (binary) or "4294967296". Raises BadSetting.
+
+    A bare number below a MiB is refused: nobody means a budget of 12 bytes.
+    """
     number, unit = _split(text, "size", "12GiB, 12GB or 500MiB")
     factor = _SIZES.get(unit.lower())
     # "Gb" would be gigabits to an engineer and gigabytes to anybody else: refuse rather than guess.
     if factor is None or (len(unit) == 2 and unit[0].isupper() and unit[1] == "b"):
         raise BadSetting(f'"{text}" has the unknown unit "{unit}"', next="write it like 12GiB, 12GB or 500MiB")
+    if not unit and 0 < number < MiB:
+        raise BadSetting(
+            f'"{text}" has no unit',
+            why=f"it would mean {text.strip()} bytes",
+            next=f"write {text.strip()}GiB or {text.strip()}MiB",
+        )
     return round(number * factor)
 
 

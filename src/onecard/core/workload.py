@@ -4,7 +4,7 @@ A new workload is one new file in workloads/: a docstring whose first line is it
 and `step` (torch) or `run`, and `workload = Workload(...)` as its last line. No class to inherit, no list to edit.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -28,6 +28,10 @@ def no_choices(settings: Any) -> tuple[Choice, ...]:
     return ()
 
 
+def always_ready(settings: Any, how: str, options: Mapping[str, Any]) -> None:
+    """For a workload that needs nothing but its libraries."""
+
+
 def no_ladder(settings: Any) -> tuple[Rung, ...]:
     """For a workload that has nothing to give up after an out of memory."""
     return ()
@@ -44,6 +48,10 @@ class Workload:
     step: (state) -> one step.
     run: (settings, session) -> quality figures; the whole of the work. It uses build and step where they exist.
     prove: (settings, session) -> None; a few steps with synthetic weights. None: build and steps are proven generically.
+    outside: settings -> the command of a program that is planned here and run elsewhere ("" where nobody knows it); None: it
+        is run here.
+    ready: (settings, how, options) -> None; raises what a person should know before a process is started, like weights that
+        are not there. how: "prove" or "run"; options: those of this one run.
     ladder: settings -> what to give up after an out of memory, in order; the run goes on from its last checkpoint with the
         same effective batch, steps, data order and learning rate.
     showcase: settings of the well-known cases that `can` shows, as (group, {setting: value}).
@@ -57,6 +65,8 @@ class Workload:
     step: Callable[[Any], Any] | None = None
     run: Callable[..., Any] | None = None
     prove: Callable[..., Any] | None = None
+    outside: Callable[[Any], str | None] = lambda settings: None
+    ready: Callable[[Any, str, Mapping[str, Any]], None] = always_ready
     ladder: Callable[[Any], tuple[Rung, ...]] = no_ladder
     showcase: tuple[tuple[str, dict[str, Any]], ...] = ()
     example: dict[str, Any] = field(default_factory=dict)

@@ -1,5 +1,6 @@
 """`prove` and `run` of the chat workload: hands each to the engine that the settings name."""
 
+from collections.abc import Mapping
 from typing import Any
 
 from onecard.core.errors import BadSetting
@@ -41,6 +42,29 @@ def run(settings: Any, session: Session) -> dict[str, Any]:
 
         return run_transformers(settings, session)
     raise _foreign(settings.engine)
+
+
+def ready(settings: Any, how: str, options: Mapping[str, Any]) -> None:
+    """What can be known without a process: whether the engine is run here, and whether there are weights to run.
+
+    Raises BadSetting or BadFile.
+    """
+    if settings.engine not in RUNS:
+        raise _foreign(settings.engine)
+    needed = settings.prompt_tokens + settings.output_tokens
+    if how == "prove" and settings.context is not None and needed > settings.context:
+        raise BadSetting(
+            f"{settings.prompt_tokens} prompt and {settings.output_tokens} output tokens need a context of {needed}",
+            why=f"the plan has {settings.context}",
+            next=f"give --context {needed}, or fewer --prompt-tokens",
+        )
+    if how == "run" and settings.engine == "llama.cpp":
+        from onecard.engines.chat_llama import gguf_path
+        from onecard.engines.hub_gguf import is_hub_id
+
+        source = str(options.get("weights") or settings.model)
+        if not is_hub_id(source):
+            gguf_path(source)
 
 
 def _foreign(engine: str) -> BadSetting:

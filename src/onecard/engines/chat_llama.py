@@ -60,14 +60,7 @@ def options_of(settings: Any, session: Session) -> Options:
 
 def prove(model: Model, settings: Any, session: Session) -> None:
     """Prefill and decode as planned, each several times; memory by part from llama.cpp's own lines."""
-    needed = settings.prompt_tokens + settings.output_tokens
     options = options_of(settings, session)
-    if needed > options.context:
-        raise BadSetting(
-            f"{settings.prompt_tokens} prompt and {settings.output_tokens} output tokens need a context of {needed}",
-            why=f"the plan has {options.context}",
-            next=f"give --context {needed}, or fewer --prompt-tokens",
-        )
     path = file_for(model, settings, session)
     llama = _loaded(path, options, session)
     source = random.Random(1)

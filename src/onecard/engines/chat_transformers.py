@@ -10,7 +10,7 @@ from onecard.core.require import require
 from onecard.core.session import Session
 from onecard.core.units import show_size
 from onecard.engines.repeats import repeated, spread
-from onecard.engines.synthetic_torch import QUANTISED, compute_dtype, empty_model, fill
+from onecard.engines.synthetic_torch import QUANTISED, compute_dtype, empty_model, fill, give_back
 from onecard.engines.transformers_config import config_of
 
 FILLING = 60.0
@@ -59,6 +59,7 @@ def prove(model: Model, settings: Any, session: Session) -> None:
     if quant in QUANTISED:
         require("bitsandbytes", "to run int8 and nf4", "llm")
     net = empty_model(config_of(model, settings.model), dtype, settings.attention)
+    give_back()
     session.baseline()
     with session.phase("load"):
         for done, of in fill(net, quant, dtype, session.device):

@@ -17,7 +17,7 @@ from onecard.core.errors import BadSetting
 from onecard.core.session import Session
 from onecard.core.workload import Need
 from onecard.engines import rows
-from onecard.parts.epochs import EVALUATIONS, Epochs, plan_epochs, split
+from onecard.parts.epochs import EVALUATIONS, Epochs, held_rows, plan_epochs
 from onecard.parts.text_nets import PAIRS, TextNet, find_net
 from onecard.parts.text_training import TextStep, phases
 
@@ -72,7 +72,7 @@ def course_of(settings: Any, task: Task, known: int | None = None) -> Epochs:
     """Steps and parts. known: rows to train on, where they have been read."""
     if known is None:
         whole = rows.about(settings.data) if settings.data else task.generated
-        known = len(split(whole, settings.held_out, settings.seed, most=HELD_OUT)[0])
+        known = whole - held_rows(whole, settings.held_out, most=HELD_OUT)
     return plan_epochs(
         max(1, known),
         epochs=settings.epochs,

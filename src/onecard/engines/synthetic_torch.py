@@ -4,7 +4,10 @@ The network is built without memory (meta device); then each weight is made wher
 layer's full-precision matrix exists at any time, so that a card which holds the quantised model is enough.
 """
 
+import ctypes
+import sys
 from collections.abc import Iterator
+from contextlib import suppress
 from typing import Any
 
 from onecard.core.errors import BadSetting
@@ -59,7 +62,7 @@ def fill(model: Any, quant: str, dtype: Any, device: str) -> Iterator[tuple[int,
     total = sum(p.numel() for p in model.parameters())
     tied = bool(getattr(model.config, "tie_word_embeddings", False))
     head = model.get_output_embeddings()
-    done = 0
+    done = held = 0
     for name, module in list(model.named_modules()):
         if tied and module is head:
             continue
@@ -67,6 +70,11 @@ def fill(model: Any, quant: str, dtype: Any, device: str) -> Iterator[tuple[int,
             weight = _random(tuple(module.weight.shape), dtype, device, pool)
             done += weight.numel()
             _put(model, name, _quantised(module, weight, quant, dtype, device))
+            held += weight.nbytes
+            del weight
+            if held > _TRIM:
+                held = 0
+                give_back()
             yield done, total
             continue
         for key, parameter in list(module.named_parameters(recurse=False)):
@@ -82,6 +90,22 @@ def fill(model: Any, quant: str, dtype: Any, device: str) -> Iterator[tuple[int,
     if tied:
         model.tie_weights()
     model.eval()
+    give_back()
+
+
+_TRIM = 32 * 2**20
+"""bytes of matrices after whose quantisation the heap is asked to give back what it no longer uses"""
+
+
+def give_back() -> None:
+    """Freed 16-bit matrices lie between the 4- and 8-bit ones that stay, and glibc keeps such holes: 200 MiB for a model of 135 M.
+
+    A model that is read in its format has none of them, so they are no part of what is measured. Other systems' heaps are
+    left alone.
+    """
+    if sys.platform == "linux":
+        with suppress(AttributeError):  # musl has no malloc_trim
+            ctypes.CDLL(None).malloc_trim(0)
 
 
 def _random(shape: tuple[int, ...], dtype: Any, device: str, pool: Any) -> Any:

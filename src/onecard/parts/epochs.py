@@ -62,9 +62,18 @@ def plan_epochs(
     )
 
 
-def split(rows: int, share: float, seed: int, most: int = 2000) -> tuple[list[int], list[int]]:
+HELD_OUT = 2000
+"""rows that are held out at most"""
+
+
+def held_rows(rows: int, share: float, most: int = HELD_OUT) -> int:
+    """How many rows a split holds out: at least one, and never all where there are two. What a plan needs; it shuffles nothing."""
+    return max(1, min(most, round(share * rows), rows - 1))
+
+
+def split(rows: int, share: float, seed: int, most: int = HELD_OUT) -> tuple[list[int], list[int]]:
     """(train, held out): indices; at least one of each where there are two rows."""
     order = list(range(rows))
     random.Random(f"split {seed}").shuffle(order)
-    held = max(1, min(most, round(share * rows), rows - 1))
+    held = held_rows(rows, share, most)
     return sorted(order[held:]), sorted(order[:held])

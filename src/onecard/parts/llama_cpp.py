@@ -119,15 +119,20 @@ def _sizes(model: Model, quant: str) -> _Sizes:
     types = gguf_types(model, quant)
     host, device, largest = [0] * model.layers, [0] * model.layers, [0] * model.layers
     table = table_device = head = head_device = repacked = 0
+    known: dict[tuple[str, tuple[int, ...]], tuple[int, int]] = {}
     for tensor in tensors(model):
         type = types[tensor.name]
-        size, padded_size = tensor_bytes(type, tensor.shape), cuda_bytes(type, tensor.shape)
+        key = (type, tensor.shape)
+        if key not in known:
+            known[key] = tensor_bytes(*key), cuda_bytes(*key)
+        size, padded_size = known[key]
         if type in REPACKED and tensor.role in ("attention", "ffn", "expert", "recurrent"):
             repacked += size
         if tensor.layer is not None and tensor.layer < model.layers:
             host[tensor.layer] += size
             device[tensor.layer] += padded_size
-            largest[tensor.layer] = max(largest[tensor.layer], size)
+            if size > largest[tensor.layer]:
+                largest[tensor.layer] = size
         elif tensor.name.startswith("output") or tensor.role == "output":
             head += size
             head_device += padded_size

@@ -6,6 +6,9 @@ bits, as does the down projection of the first and last eighth of the layers and
 What is not a matrix ending in ".weight", norms, routers and convolutions stay as they are.
 """
 
+from functools import cache
+from typing import NamedTuple
+
 from onecard.core.errors import UnknownName
 from onecard.core.model import Model
 from onecard.parts.memo import per_model
@@ -47,13 +50,50 @@ def gguf_types(model: Model, mix: str) -> dict[str, str]:
     if model.tensor_types:
         return dict(model.tensor_types)
     mix = known_mix(mix)
-    every = tensors(model)
-    tied = not any(t.name == "output.weight" for t in every)
-    counts = {"v": sum(_category(t.name) in ("v", "qkv", "kv_b") for t in every), "v_seen": 0}
+    every = _kinds(model)
+    tied = not any(tensor.name == "output.weight" for tensor, _ in every)
+    counts = {"v": sum(kind.category in _VALUES for _, kind in every), "v_seen": 0}
     result: dict[str, str] = {}
-    for tensor in every:
-        result[tensor.name] = _type(model, tensor, mix, tied, counts)
+    alike: dict[tuple[_Kind, tuple[int, ...]], str] = {}
+    for tensor, kind in every:
+        # Only values and down projections (and iq3_xs) get other types in other layers: the rest is decided once.
+        if kind.category in _BY_LAYER or mix == "iq3_xs":
+            result[tensor.name] = _type(model, tensor, kind, mix, tied, counts)
+            continue
+        key = (kind, tensor.shape)
+        if key not in alike:
+            alike[key] = _type(model, tensor, kind, mix, tied, counts)
+        result[tensor.name] = alike[key]
     return result
+
+
+_VALUES = frozenset({"v", "qkv", "kv_b"})
+_BY_LAYER = _VALUES | {"down"}
+
+
+class _Kind(NamedTuple):
+    """What the rules ask of a tensor's name."""
+
+    category: str
+    plain: bool
+    """fp32 whatever the mix: positions, routers, convolutions, and what is no weight"""
+
+
+@per_model
+def _kinds(model: Model) -> tuple[tuple[Tensor, _Kind], ...]:
+    """Every tensor with its kind: the same for all mixes."""
+    return tuple((tensor, _kind(_tail(tensor.name))) for tensor in tensors(model))
+
+
+def _tail(name: str) -> str:
+    """The name without its layer: ffn_down.weight. A model has a dozen of them."""
+    return name[name.find(".", 4) + 1 :] if name.startswith("blk.") else name
+
+
+@cache
+def _kind(tail: str) -> _Kind:
+    kept = any(part in tail for part in _KEPT) or tail == "position_embd.weight"
+    return _Kind(_category(tail), kept or not tail.endswith("weight"))
 
 
 def _category(name: str) -> str:
@@ -77,15 +117,14 @@ def _category(name: str) -> str:
     return "other"
 
 
-def _type(model: Model, tensor: Tensor, mix: str, tied: bool, counts: dict[str, int]) -> str:
-    name, default = tensor.name, MIXES[mix]
+def _type(model: Model, tensor: Tensor, kind: _Kind, mix: str, tied: bool, counts: dict[str, int]) -> str:
+    default = MIXES[mix]
     # One-dimensional tensors, positions, routers and convolutions are written in fp32 by the converter.
-    kept = any(part in name for part in _KEPT) or name == "position_embd.weight"
-    if len(tensor.shape) < 2 or kept or not name.endswith("weight"):
+    if len(tensor.shape) < 2 or kind.plain:
         return "F32"
     if mix in _PLAIN:
         return default
-    chosen = _choose(model, tensor, mix, default, tied, counts)
+    chosen = _choose(model, tensor, kind.category, mix, default, tied, counts)
     if tensor.shape[0] % GGUF_BLOCKS[chosen][0]:
         chosen = FALLBACK.get(chosen, "F16")
         if tensor.shape[0] % GGUF_BLOCKS[chosen][0]:
@@ -93,9 +132,10 @@ def _type(model: Model, tensor: Tensor, mix: str, tied: bool, counts: dict[str, 
     return chosen
 
 
-def _choose(model: Model, tensor: Tensor, mix: str, default: str, tied: bool, counts: dict[str, int]) -> str:
-    category = _category(tensor.name)
-    if category in ("v", "qkv", "kv_b"):
+def _choose(
+    model: Model, tensor: Tensor, category: str, mix: str, default: str, tied: bool, counts: dict[str, int]
+) -> str:
+    if category in _VALUES:
         index, counts["v_seen"] = counts["v_seen"], counts["v_seen"] + 1
     if category == "output" or (tied and category == "embedding"):
         if mix == "mxfp4" or model.family == "falcon" or tensor.shape[0] % GGUF_BLOCKS[default][0]:
@@ -112,7 +152,7 @@ def _choose(model: Model, tensor: Tensor, mix: str, default: str, tied: bool, co
     layer = tensor.layer or 0
     if mix in _LOW_IQ:
         return _low_iq(mix, default, category, layer, model, gqa4, eight)
-    if category in ("v", "qkv", "kv_b"):
+    if category in _VALUES:
         return _values(mix, default, category, index, counts["v"], model, gqa4, eight)
     if category in ("k", "q"):
         if category == "k" and eight:

@@ -5,6 +5,8 @@ step. Norms and biases are thousands of times smaller than matrices and are coun
 """
 
 import re
+from itertools import accumulate
+from typing import NamedTuple
 
 from onecard.core.model import Model
 from onecard.parts.memo import per_model
@@ -21,38 +23,63 @@ _SMALL = ("norm", "bias", "position")
 @per_model
 def streams(model: Model, engine: str, quant: str, gpu_layers: int | None = None) -> tuple[Weight, ...]:
     """Groups of streamed matrices. gpu_layers: layers on the device, from the last; None for all and the head."""
+    found: list[Weight] = []
+    first = 0 if gpu_layers is None or gpu_layers > model.layers else model.layers - gpu_layers
+    for (n, k, format, role), group in _groups(model, engine, quant).items():
+        whole, on_host = group.upto(model.layers), _NOTHING
+        if gpu_layers is not None and gpu_layers <= model.layers:
+            on_host = whole if role == "head" else group.upto(first)
+        for place, count, size in (
+            ("host", *on_host),
+            ("device", whole[0] - on_host[0], whole[1] - on_host[1]),
+        ):
+            if count:
+                found.append(Weight(n=n, k=k, count=count, format=format, bytes=size, role=role, place=place))
+    return tuple(found)
+
+
+_NOTHING = (0.0, 0.0)
+
+
+class _Group(NamedTuple):
+    """Matrices of one kind, as running sums over the layers: [i] holds the layers before i, the last all of them."""
+
+    counts: tuple[float, ...]
+    bytes: tuple[float, ...]
+
+    def upto(self, layer: int) -> tuple[float, float]:
+        """Matrices and bytes of the layers before this one."""
+        return self.counts[layer], self.bytes[layer]
+
+
+@per_model
+def _groups(model: Model, engine: str, quant: str) -> dict[tuple[int, int, str, str], _Group]:
+    """(outputs, inputs, format, role) -> its matrices layer by layer, wherever they are placed."""
     types = gguf_types(model, quant.lower()) if engine == "llama.cpp" and quant.lower() in MIXES else None
-    groups: dict[tuple[int, int, str, str, str], list[float]] = {}
+    groups: dict[tuple[int, int, str, str], tuple[list[float], list[float]]] = {}
     every = tensors(model)
     tied = not any(t.role == "output" for t in every)
     for tensor in every:
         head = tensor.role == "output" or (tied and tensor.role == "embedding")
-        if (
-            len(tensor.shape) < 2
-            or tensor.role in ("norm", "bias", "position")
-            or (tensor.role == "embedding" and not head)
-        ):
+        shape = tensor.shape
+        if len(shape) < 2 or tensor.role in _SMALL or (tensor.role == "embedding" and not head):
             continue
-        k, n = tensor.shape[0], tensor.shape[1]
-        count = tensor.shape[2] if len(tensor.shape) > 2 else 1
+        k, n = shape[0], shape[1]
+        count = shape[2] if len(shape) > 2 else 1
         if types is not None:
-            format, size = types[tensor.name].lower(), float(tensor_bytes(types[tensor.name], tensor.shape))
+            type = types[tensor.name]
+            format, size = type.lower(), float(tensor_bytes(type, shape))
         else:
             format, size = _stored(tensor, quant, head, k, n, count)
-        role = "head" if head else "expert" if tensor.role == "expert" else "body"
-        entry = groups.setdefault((n, k, format, role, _place(tensor, model, gpu_layers, head)), [0.0, 0.0])
-        entry[0] += count
-        entry[1] += size
-    return tuple(
-        Weight(n=n, k=k, count=found[0], format=format, bytes=found[1], role=role, place=place)
-        for (n, k, format, role, place), found in groups.items()
-    )
-
-
-def _place(tensor: Tensor, model: Model, gpu_layers: int | None, head: bool) -> str:
-    if gpu_layers is None or gpu_layers > model.layers:
-        return "device"
-    return "host" if head or (tensor.layer or 0) < model.layers - gpu_layers else "device"
+        key = (n, k, format, "head" if head else "expert" if tensor.role == "expert" else "body")
+        if key not in groups:
+            groups[key] = ([0.0] * model.layers, [0.0] * model.layers)
+        layer = min(tensor.layer or 0, model.layers - 1)
+        groups[key][0][layer] += count
+        groups[key][1][layer] += size
+    return {
+        key: _Group((0.0, *accumulate(counts)), (0.0, *accumulate(sizes))) for key, (counts, sizes) in groups.items()
+    }
 
 
 def _stored(tensor: Tensor, quant: str, head: bool, k: int, n: int, count: int) -> tuple[str, float]:

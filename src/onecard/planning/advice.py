@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 from onecard.core.device import Device
-from onecard.core.plan import NO
+from onecard.core.plan import NO, OFFLOAD
 from onecard.core.units import show_size
 
 Attempt = Callable[[dict[str, Any]], tuple[str, dict[str, Any], float]]
@@ -27,14 +27,27 @@ def smallest_change(given: Mapping[str, Any], freeable: Iterable[str], attempt: 
 
 
 def largest_that_fits(cases: Iterable[tuple[float, dict[str, Any]]], attempt: Attempt) -> str:
-    """The first yes among other cases, tried from the largest on: (size, settings) pairs."""
+    """The largest of other cases that the device holds by itself, else with help of the host: (size, settings) pairs.
+
+    Of one size the first that fits counts: what keeps more of the question stands before what leaves it open.
+    """
+    helped = ""
     for _, case in sorted(cases, key=lambda c: -c[0]):
         verdict, settings, _ = attempt(case)
-        if verdict != NO:
-            shown = ", ".join(f"{k} {settings[k]}" for k in case if settings.get(k) is not None)
-            chosen = ", ".join(f"{k} {v}" for k, v in settings.items() if k not in case and k == "quant" and v)
-            return f"{shown}{', ' + chosen if chosen else ''} ({verdict})"
-    return ""
+        if verdict == NO or (verdict == OFFLOAD and helped):
+            continue
+        shown = ", ".join(f"{k} {settings[k]}" for k in _ordered(case) if settings.get(k) is not None)
+        chosen = ", ".join(f"{k} {v}" for k, v in settings.items() if k not in case and k == "quant" and v)
+        answer = f"{shown}{', ' + chosen if chosen else ''} ({verdict})"
+        if verdict != OFFLOAD:
+            return answer
+        helped = answer
+    return helped
+
+
+def _ordered(case: Mapping[str, Any]) -> list[str]:
+    """What is named of a case: its subject first."""
+    return sorted((k for k in case if k != "engine"), key=lambda k: k != "model")
 
 
 def smallest_cards(cards: Iterable[Device], fits: Callable[[Device], bool], count: int = 3) -> tuple[str, ...]:

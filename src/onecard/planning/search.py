@@ -3,10 +3,16 @@
 Two passes over the path of least harm. First without moving work to the host, then with it. In each the first
 position that fits is found by bisection (memory falls along the path); then every step that turned out to be
 unnecessary is given back, so that nothing is lost that memory did not ask for.
+
+Moving work to the host needs room there too. Along the second path the host's share grows and the device's falls, so where
+the first place that fits the device is too much for the host, the settings that shrink both are walked first, each with as
+much on the device as fits.
 """
 
 from collections.abc import Callable
 from typing import Any, NamedTuple
+
+import msgspec
 
 from onecard.core.estimate import Memory
 from onecard.core.plan import FITS, NO, OFFLOAD, TIGHT, Choice, Decision
@@ -15,6 +21,9 @@ from onecard.planning.path import Position, chosen, least_harm_path
 
 Measure = Callable[[dict[str, Any]], Memory]
 """Chosen settings -> the memory they need; cheap (no times)."""
+
+Holds = Callable[[Position], bool]
+"""Whether what was chosen at a place has room."""
 
 OFFLOAD_SETTINGS = frozenset({"n_gpu_layers", "offload"})
 """Settings that keep a part of the work in host memory: a yes, but of another kind."""
@@ -26,11 +35,20 @@ def limit(memory: Memory, budget: int | None = None) -> int:
     return room if budget is None else min(room, budget)
 
 
+def host_bytes(memory: Memory) -> float:
+    """What the host is likely to hold."""
+    return sum(p.likely for p in memory.host_parts.values())
+
+
+def host_holds(memory: Memory) -> bool:
+    """Whether the host has room for its share, where its memory is known (that of a card by name is not)."""
+    return memory.host_usable_bytes is None or host_bytes(memory) <= memory.host_usable_bytes
+
+
 def verdict(memory: Memory, budget: int | None = None, offloaded: bool = False) -> str:
     """fits, tight, offload or no. Never "fits" where the high end of the range would not."""
     room = limit(memory, budget)
-    host = sum(p.likely for p in memory.host_parts.values())
-    if memory.host_usable_bytes is not None and host > memory.host_usable_bytes:
+    if not host_holds(memory):
         return NO
     if memory.peak_bytes.high <= room:
         return OFFLOAD if offloaded else FITS
@@ -57,7 +75,7 @@ def search(choices: tuple[Choice, ...], measure: Measure, budget: int | None = N
             values = chosen(choices, at)
             peaks[at] = memory = measure(values)
             room = limit(memory, budget)
-            fits = memory.peak_bytes.high <= room
+            fits = memory.peak_bytes.high <= room and host_holds(memory)
             trail[at] = Decision(
                 tried=values,
                 peak_bytes=memory.peak_bytes.likely,
@@ -73,13 +91,24 @@ def search(choices: tuple[Choice, ...], measure: Measure, budget: int | None = N
     def likely(at: Position) -> bool:
         return look(at).peak_bytes.likely <= limit(look(at), budget)
 
-    resident = _without_offload(choices)
+    def hosted(holds: Holds) -> Holds:
+        return lambda at: holds(at) and host_holds(look(at))
+
+    resident = tuple(c for c in choices if c.setting not in OFFLOAD_SETTINGS)
     # Offload only after everything else: first the paths on which all of the work stays on the device.
-    for options, holds in ((resident, firm), (resident, likely), (choices, firm), (choices, likely)):
+    for options, holds in (
+        (resident, hosted(firm)),
+        (resident, hosted(likely)),
+        (choices, firm),
+        (choices, likely),
+    ):
         path = [_widen(choices, options, at) for at in least_harm_path(options)]
         at = _first(path, holds)
         if at is not None:
             at = _give_back(choices, at, holds)
+            if not host_holds(look(at)):
+                at = _leaner(choices, resident, holds, hosted(holds))
+        if at is not None:
             offloaded = any(c.setting in OFFLOAD_SETTINGS and i > 0 for c, i in zip(choices, at, strict=True))
             memory = look(at)
             return Found(chosen(choices, at), verdict(memory, budget, offloaded), _ordered(trail, at))
@@ -87,8 +116,20 @@ def search(choices: tuple[Choice, ...], measure: Measure, budget: int | None = N
     return Found(chosen(choices, last), NO, _ordered(trail, None))
 
 
-def _without_offload(choices: tuple[Choice, ...]) -> tuple[Choice, ...]:
-    return tuple(c for c in choices if c.setting not in OFFLOAD_SETTINGS)
+def _leaner(choices: tuple[Choice, ...], resident: tuple[Choice, ...], holds: Holds, hosted: Holds) -> Position | None:
+    """The least harm in what shrinks both sides, with as little on the host as the device asks for; None: no room there."""
+    moving = tuple(c for c in choices if c.setting in OFFLOAD_SETTINGS)
+    moves = [_widen(choices, moving, at) for at in least_harm_path(moving)]
+
+    def placed(at: Position) -> Position | None:
+        return _first([tuple(map(max, at, move)) for move in moves], holds)
+
+    def both(at: Position) -> bool:
+        found = placed(at)
+        return found is not None and hosted(found)
+
+    first = _first([_widen(choices, resident, at) for at in least_harm_path(resident)], both)
+    return None if first is None else placed(first)
 
 
 def _widen(choices: tuple[Choice, ...], subset: tuple[Choice, ...], at: Position) -> Position:
@@ -97,7 +138,7 @@ def _widen(choices: tuple[Choice, ...], subset: tuple[Choice, ...], at: Position
     return tuple(place.get(c.setting, 0) for c in choices)
 
 
-def _first(path: list[Position], holds: Callable[[Position], bool]) -> Position | None:
+def _first(path: list[Position], holds: Holds) -> Position | None:
     if not holds(path[-1]):
         return None
     low, high = 0, len(path) - 1
@@ -110,7 +151,7 @@ def _first(path: list[Position], holds: Callable[[Position], bool]) -> Position 
     return path[low]
 
 
-def _give_back(choices: tuple[Choice, ...], at: Position, holds: Callable[[Position], bool]) -> Position:
+def _give_back(choices: tuple[Choice, ...], at: Position, holds: Holds) -> Position:
     """Undo steps that were not needed, the most harmful first. Bisection over each setting, since memory falls with it."""
     axes = sorted(range(len(at)), key=lambda i: choices[i].harms[at[i]], reverse=True)
     for axis in axes:
@@ -128,11 +169,16 @@ def _give_back(choices: tuple[Choice, ...], at: Position, holds: Callable[[Posit
 def _ordered(trail: dict[Position, Decision], accepted: Position | None) -> tuple[Decision, ...]:
     """Refusals from the least harm on, then the one that was taken: in the order in which a person would ask."""
     refused = [d for at, d in sorted(trail.items()) if d.outcome == "refused" and at != accepted]
-    return (*refused, trail[accepted]) if accepted is not None else tuple(refused)
+    if accepted is None:
+        return tuple(refused)
+    # What is merely tight was refused as long as something else could be tried.
+    return (*refused, msgspec.structs.replace(trail[accepted], outcome="accepted"))
 
 
 def _why(memory: Memory, room: int) -> str:
     peak = memory.peak_bytes
+    if memory.host_usable_bytes is not None and not host_holds(memory) and peak.likely <= room:
+        return f"the host would hold {show_size(host_bytes(memory))} of {show_size(memory.host_usable_bytes)}"
     if peak.high <= room:
         return f"{show_size(peak.likely)} likely, {show_size(peak.high)} at most, of {show_size(room)}"
     if peak.likely <= room:

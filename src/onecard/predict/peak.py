@@ -93,7 +93,7 @@ def traced_memory(
         host_parts=host,
         usable_bytes=usable,
         free_bytes=device.memory_free,
-        host_usable_bytes=device.host_total,
+        host_usable_bytes=device.host_total if device.host_free is None else device.host_free,
         allocated=Range.within(reserved.peak_allocated, SPREAD / 2, SPREAD / 2),
         reserved=peak,
         bases=dict.fromkeys(parts, "traced"),

@@ -7,6 +7,7 @@ from rich.text import Text
 from onecard.core.estimate import Estimate
 from onecard.core.plan import NO, Plan
 from onecard.core.units import show_seconds, show_size
+from onecard.show.console import whole
 from onecard.show.text import (
     LIMITERS,
     MARKS,
@@ -24,7 +25,7 @@ from onecard.show.text import (
 def plan_view(plan: Plan, *, decisions: int = 6) -> RenderableType:
     """Everything a person asks of a plan on one screen."""
     pieces: list[RenderableType] = [_headline(plan), Text(_settings(plan), "dim"), Text()]
-    pieces += [_memory(plan), Text(), _speed(plan)]
+    pieces += [_memory(plan), _room(plan), Text(), _speed(plan)]
     if plan.decisions:
         pieces += [Text(), _decisions(plan, decisions)]
     if plan.advice:
@@ -33,15 +34,11 @@ def plan_view(plan: Plan, *, decisions: int = 6) -> RenderableType:
         pieces.append(Text(f"note: {note}", "dim"))
     if plan.estimate.terms:
         pieces += [Text(), _terms(plan)]
-    if plan.verdict != NO:
-        pieces += [Text(), Text.assemble(("next  ", "dim"), (plan.command, "bold"))]
-        pieces.append(
-            Text.assemble(
-                ("      ", "dim"),
-                (plan.command.replace("onecard run", "onecard prove", 1), ""),
-                ("   (no download)", "dim"),
-            )
-        )
+    if plan.verdict != NO and plan.command:
+        pieces += [Text(), whole(Text.assemble(("next  ", "dim"), (plan.command, "bold")))]
+        if plan.command.startswith("onecard run"):
+            proof = plan.command.replace("onecard run", "onecard prove", 1)
+            pieces.append(whole(Text.assemble(("      ", "dim"), proof, ("   (no download)", "dim"))))
     return Group(*pieces)
 
 
@@ -72,21 +69,30 @@ def _memory(plan: Plan) -> Table:
         table.add_row(
             part_name(name), show_size(size.likely), Text(bar(size.likely / whole), "blue"), memory.bases.get(name, "")
         )
-    room = memory.usable_bytes
     style = STYLES[plan.verdict]
     peak = Text(bar(memory.peak_bytes.likely / whole), style)
     table.add_row(Text("peak", "bold"), Text(show_size(memory.peak_bytes.likely), "bold"), peak, plan.estimate.basis)
-    table.caption_justify = "left"
+    for name, size in memory.host_parts.items():
+        basis = memory.bases.get(name, "")
+        table.add_row(Text(f"host {part_name(name)}", "dim"), Text(show_size(size.likely), "dim"), "", basis)
+    return table
+
+
+def _room(plan: Plan) -> Text:
+    """What the peak is held against, and what the host is asked for where that is known."""
+    memory = plan.estimate.memory
+    room = memory.usable_bytes
     free = "" if memory.free_bytes is None else f", {show_size(memory.free_bytes)} free now"
     cap = "" if plan.budget is None else f", budget {show_size(plan.budget)}"
     total = plan.device.get("memory_total", room)
-    table.caption = Text(
-        f"{size_range(memory.peak_bytes)} in {memory.phase}, of {show_size(room)} usable ({show_size(total)} in all){free}{cap}",
-        "default",
+    line = Text(
+        f"{size_range(memory.peak_bytes)} in {memory.phase}, of {show_size(room)} usable ({show_size(total)} in all){free}{cap}"
     )
-    for name, size in memory.host_parts.items():
-        table.add_row(Text(f"host {part_name(name)}", "dim"), Text(show_size(size.likely), "dim"), "", "")
-    return table
+    host = sum(size.likely for size in memory.host_parts.values())
+    if memory.host_usable_bytes is not None and memory.host_parts:
+        style = "bold red" if host > memory.host_usable_bytes else "dim"
+        line.append(f"\n{show_size(host)} on the host, of {show_size(memory.host_usable_bytes)}", style)
+    return line
 
 
 def _speed(plan: Plan) -> Table:
@@ -125,7 +131,9 @@ def _decisions(plan: Plan, most: int) -> Table:
     shown = plan.decisions if len(plan.decisions) <= most else (*plan.decisions[: most - 1], plan.decisions[-1])
     for decision in shown:
         style = "green" if decision.outcome == "accepted" else "red"
-        table.add_row(short_settings(decision.tried), Text(decision.outcome, style), Text(decision.why, "dim"))
+        table.add_row(
+            short_settings(decision.tried) or "as asked", Text(decision.outcome, style), Text(decision.why, "dim")
+        )
     if len(plan.decisions) > most:
         table.add_row(Text(f"... and {len(plan.decisions) - most} more (--json shows all)", "dim"), "", "")
     return table

@@ -1,5 +1,6 @@
 """A Record on the terminal: predicted against measured, part by part, with the error of each."""
 
+import re
 from collections.abc import Sequence
 
 from rich.console import Group, RenderableType
@@ -9,7 +10,7 @@ from rich.text import Text
 from onecard.core.ranges import Range
 from onecard.core.record import Measurement, Record
 from onecard.core.units import show_rate, show_seconds, show_size
-from onecard.show.text import part_name, rate_unit
+from onecard.show.text import ends_of_size, part_name, rate_unit
 
 OUTCOME_STYLES = {"ok": "bold green", "oom": "bold red", "stopped": "bold yellow", "failed": "bold red"}
 
@@ -28,11 +29,11 @@ def record_view(record: Record, folder: str = "") -> RenderableType:
     pieces: list[RenderableType] = [head]
     if record.error:
         pieces.append(Text(record.error, "red" if record.outcome == "failed" else "yellow"))
-    if record.outcome == "failed" and all(m.measured is None for m in record.measurements):
+    if record.outcome == "failed" and all(m.measured is None for m in record.measurements if m.name != "memory.peak"):
         return Group(*pieces)  # it failed before it measured anything: a table of promises would say nothing
     for title, chosen in (("memory", _memory(record)), ("speed", _speed(record))):
         if chosen:
-            pieces += [Text(), measurement_table(title, chosen, record.measurements)]
+            pieces += [Text(), measurement_table(title, chosen, record.measurements, whole=record.outcome == "ok")]
     pieces += [Text(line, "dim") for line in _notes(record)]
     if record.quality:
         pieces += [Text(), Text(_quality(record))]
@@ -51,25 +52,40 @@ def _speed(record: Record) -> list[Measurement]:
     return [m for m in record.measurements if m.unit not in ("bytes", "share")]
 
 
-def measurement_table(title: str, rows: Sequence[Measurement], every: Sequence[Measurement] = ()) -> Table:
-    """One line a number: predicted with its range, measured, error; beside a rate its shares of the device's limits."""
+def measurement_table(
+    title: str, rows: Sequence[Measurement], every: Sequence[Measurement] = (), *, whole: bool = True
+) -> Table:
+    """One line a number: predicted with its range, measured, error; beside a rate its shares of the device's limits.
+
+    whole: the run came to its end. Where it did not, its peak is only what it had reached, and no error follows from it.
+    """
     table = Table(box=None, pad_edge=False, header_style="dim")
     table.add_column(title)
     for heading in ("predicted", "range", "measured", "error"):
-        table.add_column(heading, justify="right")
+        table.add_column(heading, justify="right", no_wrap=True)
     table.add_column("", style="dim", overflow="fold")
     for row in rows:
         promise = Range(*row.predicted) if row.predicted else None
-        ends = (_value(promise.low, row), _value(promise.high, row)) if promise else ("", "")
         table.add_row(
             Text(label(row.name), "bold" if row.name == "memory.peak" else ""),
             _value(promise.likely, row) if promise else "",
-            " to ".join(ends) if ends[0] != ends[1] else "",
+            _ends(promise, row) if promise else "",
             Text("not observed", "dim") if row.measured is None else _value(row.measured, row),
-            _error(row, promise),
+            _error(row, promise) if whole or row.name != "memory.peak" else Text("reached", "dim"),
             "; ".join(n for n in ("" if row.note == "not observed" else row.note, shares(row, every)) if n),
         )
     return table
+
+
+def _ends(promise: Range, row: Measurement) -> str:
+    """ "174 to 235", in the unit of the column beside it; nothing where both ends look alike"""
+    if row.unit == "bytes":
+        text = ends_of_size(promise)
+    else:
+        unit = _value(promise.likely, row).partition(" ")[2]
+        text = " to ".join(_value(end, row).removesuffix(f" {unit}") for end in (promise.low, promise.high))
+    low, _, high = text.partition(" to ")
+    return "" if low == high else text
 
 
 def shares(row: Measurement, every: Sequence[Measurement]) -> str:
@@ -93,7 +109,7 @@ def label(name: str) -> str:
     place, dot, part = name.partition(".")
     if dot:
         return ("host " if place == "host" else "") + part_name(part)
-    phase, _ = rate_unit(name) if name.endswith("_per_s") else (name.replace("_", " "), "")
+    phase, _ = rate_unit(name) if name.endswith("_per_s") else (name.removesuffix("_seconds").replace("_", " "), "")
     return phase
 
 
@@ -131,23 +147,29 @@ def _quality(record: Record) -> str:
     return " · ".join(shown)
 
 
+_SIGNS = re.compile(r"\((?:R|TM|C)\)|(?:^NVIDIA )?GeForce ")
+"""What a table's width is too dear for"""
+
+
 def records_view(records: Sequence[Record]) -> RenderableType:
     """A line a Record: what, when, where, how it ended, the peak's error and the rates' main figure."""
     if not records:
         return Text("no records yet: `onecard prove chat --model ...` makes the first", "dim")
     table = Table(box=None, pad_edge=False, header_style="dim")
     for heading in ("record", "when (UTC)", "what", "device", "outcome"):
-        table.add_column(heading)
+        table.add_column(heading, no_wrap=heading not in ("what", "device"))
     for heading in ("peak", "error", "speed", "error"):
-        table.add_column(heading, justify="right")
+        table.add_column(heading, justify="right", no_wrap=True)
+    # The newest says which year it is: it is repeated only on lines of another one.
+    this_year = records[0].started[:5]
     for record in records:
         table.add_row(
             record.id,
-            record.started[:16].replace("T", " "),
+            record.started[:16].replace("T", " ").removeprefix(this_year),
             _what(record),
-            str(record.plan.get("device", {}).get("name", "")),
+            _SIGNS.sub("", str(record.plan.get("device", {}).get("name", ""))),
             Text(record.outcome, OUTCOME_STYLES[record.outcome]),
-            *_short(next((m for m in record.measurements if m.name == "memory.peak"), None)),
+            *_short(next((m for m in record.measurements if m.name == "memory.peak"), None), record.outcome == "ok"),
             *_short(_main_rate(record)),
         )
     return table
@@ -172,7 +194,8 @@ def _main_rate(record: Record) -> Measurement | None:
     return chosen[-1] if chosen else None
 
 
-def _short(row: Measurement | None) -> tuple[str, Text]:
-    if row is None or row.measured is None:
+def _short(row: Measurement | None, whole: bool = True) -> tuple[str, Text]:
+    if row is None or row.measured is None or row.measured <= 0:
         return "", Text("")
-    return _value(row.measured, row), _error(row, Range(*row.predicted) if row.predicted else None)
+    error = _error(row, Range(*row.predicted) if row.predicted and whole else None)
+    return _value(row.measured, row), error

@@ -30,10 +30,15 @@ def size_range(size: Range) -> str:
     """ "6.19 GiB" where exact, else "6.19 GiB (6.02 to 6.41)" """
     if size.low == size.high:
         return show_size(size.likely)
+    return f"{show_size(size.likely)} ({ends_of_size(size)})"
+
+
+def ends_of_size(size: Range) -> str:
+    """ "6.02 to 6.41", in the unit that the likely value is shown in"""
     unit = show_size(size.likely).rpartition(" ")[2]
     scale = {"TiB": 1024**4, "GiB": 1024**3, "MiB": 1024**2, "KiB": 1024, "B": 1}[unit]
     digits = 2 if unit in ("TiB", "GiB") else 0
-    return f"{show_size(size.likely)} ({size.low / scale:.{digits}f} to {size.high / scale:.{digits}f})"
+    return f"{size.low / scale:.{digits}f} to {size.high / scale:.{digits}f}"
 
 
 def rate_range(rate: Range, unit: str) -> str:
@@ -69,9 +74,15 @@ def settings_line(settings: dict[str, object], skip: tuple[str, ...] = ()) -> st
 
 
 _SHORT = {
-    "quant": "{}", "context": "{:,} ctx", "kv_type": "KV {}", "n_gpu_layers": "{} GPU layers",
+    "quant": "{}", "context": "{} ctx", "kv_type": "KV {}", "n_gpu_layers": "{} GPU layers",
+    "gpu_memory_utilization": "{} of memory",
     "micro_batch": "micro-batch {}", "depth": "depth {}", "method": "{}", "length": "{} tokens",
 }  # fmt: skip
+
+
+def short_count(count: int) -> str:
+    """ "32k" for 32,768, as contexts are called; in full where it is no whole number of 1,024."""
+    return f"{count // 1024}k" if count >= 1024 and count % 1024 == 0 else f"{count:,}"
 
 
 def short_settings(settings: dict[str, object], skip: tuple[str, ...] = ()) -> str:
@@ -81,5 +92,7 @@ def short_settings(settings: dict[str, object], skip: tuple[str, ...] = ()) -> s
         # Keys and values in 16 bits are what everybody expects; only what was given up needs saying.
         if name in skip or value is None or value is False or (name == "kv_type" and value in ("f16", "bf16")):
             continue
+        if name == "context" and isinstance(value, int):
+            value = short_count(value)
         shown.append(_SHORT[name].format(value) if name in _SHORT else settings_line({name: value}))
     return " · ".join(shown)

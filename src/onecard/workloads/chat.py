@@ -5,6 +5,8 @@ and values of every token stay until the end, and each engine has its own work b
 """
 
 import importlib
+import shlex
+from collections.abc import Iterator
 from functools import lru_cache
 from typing import Annotated, Any, Literal
 
@@ -48,9 +50,9 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
         str | None, msgspec.Meta(description="format of keys and values: f16, bf16, q8_0, q4_0, fp8")
     ] = None
     n_gpu_layers: Annotated[
-        int | None,
+        Annotated[int, msgspec.Meta(ge=-1)] | None,
         msgspec.Meta(
-            description="layers on the device, counted from the last; one more than the model has puts the output there too"
+            description="layers on the device, counted from the last; one more than the model has puts the output there too; -1: all"
         ),
     ] = None
     batch: Annotated[int, msgspec.Meta(description="conversations side by side", ge=1)] = 1
@@ -70,8 +72,9 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
         ),
     ] = None
     gpu_memory_utilization: Annotated[
-        float, msgspec.Meta(description="share of the card that vLLM and SGLang reserve", gt=0, le=1)
-    ] = 0.9
+        Annotated[float, msgspec.Meta(gt=0, le=1)] | None,
+        msgspec.Meta(description="share of the card that vLLM and SGLang reserve"),
+    ] = None
     draft: Annotated[str | None, msgspec.Meta(description="draft model for speculative decoding")] = None
     images: Annotated[int, msgspec.Meta(description="images in the prompt of a vision model", ge=0)] = 0
     mmap: Annotated[bool, msgspec.Meta(description="map the file instead of reading it into memory (llama.cpp)")] = True
@@ -120,7 +123,9 @@ def cost_of(model: Model, settings: Settings) -> Cost:
     )
     extra: dict[str, Any] = {"parameters": parameters(model)}
     if settings.engine in RESERVING:
-        extra["reserves"] = settings.gpu_memory_utilization
+        extra["reserves"] = (
+            UTILIZATIONS[0] if settings.gpu_memory_utilization is None else settings.gpu_memory_utilization
+        )
         element = KV_ELEMENT.get((settings.kv_type or "f16").lower(), 2.0)
         extra["kv_bytes_per_token"] = torch_kv_bytes(model, 1, 1, element)
     if settings.engine == "llama.cpp" and settings.n_gpu_layers is not None:
@@ -147,7 +152,19 @@ def cost_of(model: Model, settings: Settings) -> Cost:
         ),
         runtime=RUNTIMES.get(settings.engine, "torch"),
         extra=extra,
+        notes=tuple(_notes(model, settings, context)),
     )
+
+
+def _notes(model: Model, settings: Settings, context: int) -> Iterator[str]:
+    """What a reader should know of these settings beside the numbers."""
+    if model.note:
+        yield f"{model.name}: {model.note}"
+    if model.context is not None and context > model.context:
+        yield f"{model.name} was trained for {model.context:,} tokens: without rope scaling it loses the thread beyond"
+    needed = settings.prompt_tokens + settings.output_tokens
+    if needed > context:
+        yield f"the context of {context:,} holds no prompt of {settings.prompt_tokens:,} and answer of {settings.output_tokens:,}"
 
 
 RUNTIMES = {
@@ -190,6 +207,10 @@ QUANTS = {
 """Formats from least to most harm. The harm is the rise of a 7B model's perplexity (ggml-org/llama.cpp#1684; the QLoRA paper's
 table 2 for nf4); the other settings' harms are put on the same scale by judgement."""
 
+UTILIZATIONS = (0.9, 0.85, 0.8, 0.75, 0.7, 0.6, 0.5)
+"""Shares of the card that vLLM is told to fill; its own default first. A CUDA context and a desktop come on top, so that 0.9
+is too much for many a card of 8 or 12 GB that shows a picture too. What a smaller share costs is pages of cache."""
+
 CONTEXTS = (32768, 16384, 8192, 4096, 2048)
 
 
@@ -222,6 +243,13 @@ def choices(settings: Settings) -> tuple[Choice, ...]:
                 setting="kv_type", options=types, harms=(0.0, 0.02, 0.3)[: len(types)], why="coarser keys and values"
             )
         )
+    if settings.engine in RESERVING and settings.gpu_memory_utilization is None:
+        found.append(
+            Choice(
+                setting="gpu_memory_utilization", options=UTILIZATIONS,
+                harms=tuple(0.001 * i for i in range(len(UTILIZATIONS))), why="fewer pages of cache",
+            )
+        )  # fmt: skip
     if settings.n_gpu_layers is None and settings.engine == "llama.cpp":
         counts = tuple(range(model.layers + 1, -1, -1))
         found.append(
@@ -237,7 +265,27 @@ def needs(settings: Settings) -> tuple[Need, ...]:
     """Libraries that running needs."""
     if settings.engine == "llama.cpp":
         return (Need(module="xllamacpp", extra="gguf", purpose="to run GGUF models"),)
+    if settings.engine not in engine.RUNS:
+        return ()
     return (Need(module="transformers", extra="llm", purpose="to run a model in transformers"),)
+
+
+def outside(settings: Settings) -> str | None:
+    """How an engine that is only priced here is started: the flags of `vllm serve` and of SGLang's server."""
+    if settings.engine in engine.RUNS:
+        return None
+    model = model_of(settings.model)
+    name = shlex.quote(model.hub_id or settings.model)
+    share = settings.gpu_memory_utilization
+    if settings.engine == "vllm":
+        cache = " --kv-cache-dtype fp8" if settings.kv_type == "fp8" else ""
+        return f"vllm serve {name} --max-model-len {settings.context} --gpu-memory-utilization {share}{cache}"
+    if settings.engine == "sglang":
+        return (
+            f"python -m sglang.launch_server --model-path {name} --context-length {settings.context} "
+            f"--mem-fraction-static {share}"
+        )
+    return ""
 
 
 SHOWCASE = (
@@ -253,6 +301,8 @@ workload = Workload(
     needs=needs,
     prove=engine.prove,
     run=engine.run,
+    ready=engine.ready,
+    outside=outside,
     showcase=tuple((group, {"model": name}) for group, names in SHOWCASE for name in names),
     example={"model": "smollm2-135m", "context": 1024},
 )

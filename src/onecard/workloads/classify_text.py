@@ -20,7 +20,7 @@ from onecard.core.workload import Need, Workload
 from onecard.engines import rows
 from onecard.engines.negation import GENERATED
 from onecard.parts import text_fields as fields
-from onecard.parts.epochs import EVALUATIONS, Epochs, plan_epochs, split
+from onecard.parts.epochs import EVALUATIONS, Epochs, held_rows, plan_epochs
 from onecard.parts.micro import micro_choices, micro_ladder
 from onecard.parts.text_nets import DECODERS, ENCODERS, TextNet, find_net
 from onecard.parts.text_training import TextStep, phases
@@ -87,7 +87,7 @@ def course_of(settings: Settings, known: int | None = None) -> Epochs:
     """Steps and parts. known: rows to train on, where they have been read."""
     if known is None:
         whole = rows.about(settings.data) if settings.data else GENERATED
-        known = whole if settings.evaluation else len(split(whole, settings.held_out, settings.seed)[0])
+        known = whole if settings.evaluation else whole - held_rows(whole, settings.held_out)
     return plan_epochs(
         known,
         epochs=settings.epochs,
