@@ -96,6 +96,32 @@ def parts(version: str) -> tuple[int, ...]:
     return tuple(numbers)
 
 
+LAST_DRIVERS = {5: "580", 6: "580", 7: "580", 3: "470"}
+"""major capability -> the last driver branch: 590 dropped Maxwell, Pascal and Volta (7.0, not Turing's 7.5), 495 Kepler.
+https://github.com/NixOS/nixos-hardware/issues/1880, 2026-05-17"""
+
+BRANCHES = (
+    (595, 13020), (590, 13010), (580, 13000), (575, 12090), (570, 12080), (565, 12070), (560, 12060), (555, 12050),
+    (550, 12040), (545, 12030), (535, 12020), (530, 12010), (525, 12000), (520, 11080), (515, 11070), (510, 11060),
+    (495, 11050), (470, 11040), (465, 11030), (460, 11020), (455, 11010), (450, 11000), (440, 10020), (418, 10010),
+)  # fmt: skip
+"""Driver branch -> the CUDA that it brings: CUDA release notes, table of toolkits and drivers,
+https://docs.nvidia.com/cuda/cuda-toolkit-release-notes/, 2026-09-01. Only for recordings that lack the driver's own number."""
+
+
+def cuda_of_driver(driver: str) -> int | None:
+    """12040 for "550.54.14"; None for what is no version of a driver."""
+    branch = parts(driver)
+    return next((cuda for first, cuda in BRANCHES if branch[0] >= first), None) if branch else None
+
+
+def last_driver(capability: str | None) -> str | None:
+    """The last driver branch for a card that newer drivers no longer know; None for a current card."""
+    if not capability or parts(capability) >= (7, 5):
+        return None
+    return LAST_DRIVERS.get(parts(capability)[0])
+
+
 def driver_runs(driver_cuda: int, cuda: str) -> bool:
     """Whether a driver (12040 for CUDA 12.4) runs what was built with that CUDA: same major version or an older one."""
     return driver_cuda // 1000 >= parts(cuda)[0]

@@ -18,7 +18,7 @@ SCHEMA = 1
 class Python(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     """The interpreter that runs us."""
 
-    version: str
+    version: str = ""
     bits: int = 64
     virtual: bool = False
     """in a virtual or conda environment"""
@@ -29,8 +29,9 @@ class Python(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
 class Torch(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     """PyTorch as its own version file describes it, without importing it."""
 
-    version: str
+    version: str = ""
     cuda: str | None = None
+    """of the build, "13.0"; empty: looked for, and the build has none"""
     hip: str | None = None
     xpu: str | None = None
     places: tuple[str, ...] = ()
@@ -40,7 +41,7 @@ class Torch(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
 class Disk(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     """A folder that work writes to, and the disk below it."""
 
-    path: str
+    path: str = ""
     total: int | None = None
     free: int | None = None
     writable: bool | None = None
@@ -80,6 +81,8 @@ class Deep(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     flops: dict[str, float] = {}
     unsupported: dict[str, str] = {}
     """types that the device refused, with its words"""
+    imports: dict[str, str] = {}
+    """installed libraries with compiled parts that could not be imported, with their words"""
     to_device: float | None = None
     from_device: float | None = None
     pinned: bool | None = None
@@ -105,8 +108,8 @@ class Facts(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     schema: int = SCHEMA
     taken: str = ""
     """ISO 8601"""
-    system: str
-    """linux, windows or darwin"""
+    system: str = ""
+    """linux, windows or darwin; empty: unknown"""
     distribution: str | None = None
     kernel: str | None = None
     architecture: str | None = None
@@ -117,7 +120,7 @@ class Facts(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     user: str | None = None
     home: str | None = None
 
-    python: Python
+    python: Python = Python()
     packages: dict[str, str] = {}
     """name -> version of the installed packages that matter here"""
     installers: dict[str, str] = {}

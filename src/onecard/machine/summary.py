@@ -10,8 +10,12 @@ from onecard.machine.facts import Facts
 def summary(f: Facts) -> tuple[str, ...]:
     """System, cards, driver, PyTorch, memory, model cache: a line each, unknown things left out."""
     place = "WSL2" if f.wsl else f"in a {f.container} container" if f.container else ""
-    system = " ".join(x for x in (f.distribution or f.system, place) if x)
-    lines = [", ".join(x for x in (f"system   {system}", f.architecture, f"Python {f.python.version}") if x)]
+    system = " ".join(x for x in (f.distribution or f.system or "unknown", place) if x)
+    lines = [
+        ", ".join(
+            x for x in (f"system   {system}", f.architecture, f.python.version and f"Python {f.python.version}") if x
+        )
+    ]
     for card in f.cards:
         memory = show_size(card.memory_total) if card.memory_total else "memory unknown"
         free = f", {show_size(card.memory_free)} free" if card.memory_free is not None else ""
