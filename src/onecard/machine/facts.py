@@ -70,10 +70,12 @@ class Deep(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     error: str | None = None
     """the last words of the child, where it failed"""
     stage: str | None = None
-    """what it was doing then: import, launch, matmul, copy, bandwidth, allocate"""
+    """what it was doing then: import, launch, matmul, copy, bandwidth, allocate, "import NAME", done"""
     late: bool = False
     available: bool | None = None
     """torch.cuda.is_available()"""
+    unavailable: str | None = None
+    """why not, in torch's own words"""
     architectures: tuple[str, ...] = ()
     """torch.cuda.get_arch_list()"""
     cudnn: int | None = None

@@ -60,10 +60,14 @@ def measured(f: Facts) -> dict[str, str]:
     against = f" of {d.expected_name}'s" if d.expected_name and d.kind != "cpu" else " of what was measured before"
     if d.error:
         found["error"] = d.error
+    if d.unavailable and f.has_nvidia:
+        found["CUDA"] = f"not available: {d.unavailable}"
     if d.launched is not None and d.kind != "cpu":
         found["kernel launch"] = "works" if d.launched else "fails"
     for name, rate in d.flops.items():
         found[f"{name} products"] = f"{_tera(rate)}" + _share(rate, d.expected.get(name), _tera, against)
+    for name, words in d.imports.items():
+        found[f"import {name}"] = f"fails ({words})"
     for name, reason in d.unsupported.items():
         found[f"{name} products"] = f"not supported ({reason})"
     rates: tuple[tuple[str, float | None, str], ...] = (

@@ -44,7 +44,7 @@ def capabilities(f: Facts) -> Values | None:
 
 
 def forward_compatibility(f: Facts) -> Values | None:
-    said = (f.deep.error or "") if f.deep is not None else ""
+    said = (f.deep.unavailable or f.deep.error or "") if f.deep is not None else ""
     return {"error": said} if "forward compatibility" in said else None
 
 

@@ -130,13 +130,13 @@ def cannot_see(f: Facts) -> Values | None:
     d = f.deep
     if d is None or d.available is not False or not f.torch or not f.torch.cuda or not f.cards or suspended(f):
         return None
-    if "forward compatibility" in (d.error or ""):
+    if "forward compatibility" in (d.unavailable or d.error or ""):
         return None
     if f.environment.get("CUDA_VISIBLE_DEVICES") is not None or (f.driver_cuda or 0) // 1000 < int(
         f.torch.cuda.split(".")[0]
     ):
         return None
-    return {"error": d.error or "torch.cuda.is_available() is False"}
+    return {"error": d.unavailable or d.error or "torch.cuda.is_available() is False"}
 
 
 def hidden(f: Facts) -> Values | None:
