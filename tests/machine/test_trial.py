@@ -116,7 +116,10 @@ def test_libraries_that_do_not_fit_are_named(tmp_path, monkeypatch):
     monkeypatch.setattr(trial, "EXTENSIONS", ("good_part", "bad_part", "ends_part", "not_there_part"))
     made = report()
     trial.imports(made, time.monotonic() + 60)
-    assert made.values["imports"] == {"bad_part": "ImportError: undefined symbol: _ZN3c104", "ends_part": "SystemExit: 3"}
+    assert made.values["imports"] == {
+        "bad_part": "ImportError: undefined symbol: _ZN3c104",
+        "ends_part": "SystemExit: 3",
+    }
     assert made.values["stage"] == "done"
     late = report()
     trial.imports(late, 0.0)

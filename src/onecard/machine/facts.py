@@ -9,10 +9,16 @@ import re
 import msgspec
 
 from onecard.core.reading import Holder, Reading
+from onecard.core.units import GiB
+from onecard.machine.installing import likely_capability
 from onecard.machine.nvml import Card
 from onecard.machine.sysfs import ARC
 
 SCHEMA = 1
+
+DISCRETE_AMD = ("73a5", "73af", "73bf", "73df", "73ef", "73ff", "7448", "744c", "745e", "7470", "747e", "7480", "7550",
+                "7551", "7590", "738c", "7408", "740c", "740f", "74a1")  # fmt: skip
+"""PCI numbers of Radeon RX 6600 to 9070 and Instinct MI100 to MI300: the PCI ID database"""
 
 
 class Python(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
@@ -241,6 +247,26 @@ class Facts(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     def listed_capability(self) -> str | None:
         """The same where the published table of builds holds: it is of x86-64, and boards with Arm have builds of their own."""
         return None if (self.architecture or "").lower() in ("aarch64", "arm64") else self.capability
+
+    @property
+    def likely_capability(self) -> str | None:
+        """listed_capability, and before a driver runs the least that the card has by its PCI number."""
+        if self.cards or (self.architecture or "").lower() in ("aarch64", "arm64"):
+            return self.listed_capability
+        return likely_capability(self.nvidia_adapters)
+
+    @property
+    def has_compute_amd(self) -> bool:
+        """An AMD card with memory of its own, by its readings (integrated graphics have little), else by its PCI number."""
+        seen = [r for r in self.readings if r.kind == "rocm" and r.memory_total is not None]
+        if seen or not self.has_amd:
+            return any((r.memory_total or 0) >= 4 * GiB for r in seen)
+        return any(a.startswith("1002:") and a[5:9] in DISCRETE_AMD for a in self.adapters)
+
+    @property
+    def companions(self) -> tuple[str, ...]:
+        """Installed packages that belong to one release of PyTorch, and so are installed together with it."""
+        return tuple(n for n in ("torchvision", "torchaudio") if n in self.packages)
 
     @property
     def holders(self) -> tuple[Holder, ...]:

@@ -54,6 +54,16 @@ def before_turing(adapter: str) -> bool:
     return number is not None and any(low <= int(number[1], 16) <= high for low, high in OLD)
 
 
+def likely_capability(adapters: tuple[str, ...]) -> str | None:
+    """The least compute capability that a card has by its PCI number, for choosing a build before any driver runs."""
+    numbers = [int(found[1], 16) for a in adapters if (found := re.match(r"10de:([0-9a-f]{4})\b", a))]
+    newest = max(numbers, default=None)
+    if newest is None:
+        return None
+    # Turing begins at 1e02; 1af0 to 1aff and 1ad0 to 1aef are sound and USB parts, which are no display adapters.
+    return "7.5" if newest >= 0x1E00 else "5.0" if before_turing(f"10de:{newest:04x}") else "3.5"
+
+
 def _reboot(wanted: bool) -> str:
     return " && sudo reboot" if wanted else ""
 

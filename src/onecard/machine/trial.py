@@ -1,8 +1,8 @@
 """The child of `doctor --deep`: `python -m onecard.machine.trial SECONDS` tries the device and prints a JSON line a stage.
 
 Not versions but behaviour: launch a kernel, multiply in each type, copy both ways, read and write the device's memory,
-allocate up to 90 % of what is free, import the libraries around it. Each line holds all that is known so far, so that a child that is killed at its
-deadline has still told what it did before, and what it was doing.
+allocate up to 90 % of what is free, import the libraries around torch. Each line holds all that is known so far, so that
+a child that is killed at its deadline has still told what it did before, and what it was doing.
 """
 
 import contextlib

@@ -11,7 +11,7 @@ XFORMERS = {26: ((2, 3),), 27: ((2, 3), (2, 4)), 28: ((2, 4), (2, 5)), 29: ((2, 
             32: ((2, 8),), 33: ((2, 9),)}  # fmt: skip
 """xformers 0.0.N -> releases of torch that its wheels were built for; from 0.0.34 on the stable ABI of torch 2.10 and later"""
 
-TRITON = {
+TRITON: dict[tuple[int, ...], tuple[int, int]] = {
     (2, 4): (3, 0),
     (2, 5): (3, 1),
     (2, 6): (3, 2),

@@ -221,8 +221,7 @@ RULES = (
         id="xllamacpp-cpu", title="xllamacpp was built without the GPU", severity=WARNING, check=xllamacpp_cpu,
         evidence="xllamacpp {version} has no CUDA code, and {card} is there",
         cause="The wheels on the public index are for the CPU; builds with CUDA or Vulkan are on the project's own index.",
-        next={"any": "python -m pip install --force-reinstall xllamacpp --index-url "
-                     "https://xorbitsai.github.io/xllamacpp/whl/cu128"},
+        next={"any": "{install_llama}"},
         looks_at="the package's library file", source="https://github.com/xorbitsai/xllamacpp#installation", date="2026-10-01",
     ),
     Rule(

@@ -8,19 +8,6 @@ INSTALL = "python -m pip install uv && uv pip install torch --torch-backend=auto
 PERMISSIONS = "https://github.com/ROCm/legacy-rocm-build/issues/5613"
 
 
-DISCRETE = ("73a5", "73af", "73bf", "73df", "73ef", "73ff", "7448", "744c", "745e", "7470", "747e", "7480", "7550", "7551",
-            "7590", "738c", "7408", "740c", "740f", "74a1")  # fmt: skip
-"""PCI numbers of Radeon RX 6600 to 9070 and Instinct MI100 to MI300: the PCI ID database"""
-
-
-def _compute_card(f: Facts) -> bool:
-    """An AMD card with memory of its own, by its readings (integrated graphics have little), else by its PCI number."""
-    seen = [r for r in f.readings if r.kind == "rocm" and r.memory_total is not None]
-    if seen or not f.has_amd:
-        return any((r.memory_total or 0) >= 4 * 1024**3 for r in seen)
-    return any(a.startswith("1002:") and a[5:9] in DISCRETE for a in f.adapters)
-
-
 def hidden(f: Facts) -> Values | None:
     names = [n for n in ("HIP_VISIBLE_DEVICES", "ROCR_VISIBLE_DEVICES") if f.environment.get(n) in ("", "-1")]
     return (
@@ -29,7 +16,7 @@ def hidden(f: Facts) -> Values | None:
 
 
 def wrong_build(f: Facts) -> Values | None:
-    if not _compute_card(f) or not f.torch or f.torch.hip or f.has_nvidia or f.system != "linux":
+    if not f.has_compute_amd or not f.torch or f.torch.hip or f.has_nvidia or f.system != "linux":
         return None
     device = next((r.device for r in f.readings if r.kind == "rocm"), "an AMD card")
     return {"device": device, "kind": "CUDA" if f.torch.cuda else "CPU"}
