@@ -6,6 +6,7 @@ Each block of output is what the command above it prints, run here on a made-up 
 exits 1 where the page is not current; a test calls it.
 """
 
+import ast
 import contextlib
 import io
 import os
@@ -33,8 +34,9 @@ public source and the date of that knowledge. Exit code 0: healthy, or warnings 
 {doctor --redact --fixture MACHINES/examples/windows_cpu_build.json}
 
 `onecard doctor --deep` tries the device too, in a child with a deadline: it launches a kernel, multiplies in fp32, fp16,
-bf16 and int8, copies both ways, measures the memory's bandwidth, allocates up to 90 % of what is free, and reads link,
-clocks and throttle reasons *while the device is busy* (an idle card runs its link at the lowest speed; that is normal).
+bf16 and int8, copies both ways, measures the memory's bandwidth, allocates up to 90 % of what is free, reads link, clocks
+and throttle reasons *while the device is busy* (an idle card runs its link at the lowest speed; that is normal), and
+imports the libraries with compiled parts, because only that shows whether they fit.
 The numbers are set beside the card's own row of the catalogue. On a machine without a GPU it tries the CPU.
 
 {doctor --redact --fixture MACHINES/examples/slow_card.json}
@@ -42,6 +44,20 @@ The numbers are set beside the card's own row of the catalogue. On a machine wit
 To ask for help, send a recording without names: `onecard doctor --record facts.json --redact`. Whoever gets it sees the
 same findings with `onecard doctor --fixture facts.json`. User names, host names, home folders, serial numbers and UUIDs
 are replaced; tokens are never read.
+
+A recording can be written by hand, in a few lines: what is missing or null is unknown, and what follows from something
+else is filled in (CUDA from the driver's version, compute capability from the card's name). Names that no field has are
+told, so that a misspelt one does not pass for health; a value of a wrong kind is refused with its place. Sizes may be
+written as "12 GiB". The fields are listed [below](#fields-of-a-recorded-machine). `--fixture -` reads from stdin.
+
+{FILE MACHINES/examples/by_hand.json}
+
+{doctor --fixture MACHINES/examples/by_hand.json}
+
+Instead of fields a recording may name another one and what differs from it, by dotted places: that is how the rules' own
+tests are written, so each of them can be tried:
+
+{FILE MACHINES/rules/power-limit-low.json}
 
 `onecard doctor --explain RULE` shows a rule with its commands for each platform:
 
@@ -51,7 +67,8 @@ are replaced; tokens are never read.
 
 `onecard setup` picks the PyTorch build that this driver and this card run, from the support tables that PyTorch and
 NVIDIA publish (kept in `src/onecard/machine/builds.py` with source and date). It prints; with `--apply` it runs, after
-asking before each step. Drivers are never installed for you.
+asking before each step, and tries the device at the end. Drivers are never installed for you: their command is that of
+the system and distribution, and a card that newer drivers have dropped gets its own last branch.
 
 {setup --fixture MACHINES/examples/windows_cpu_build.json}
 
@@ -67,7 +84,10 @@ a run. Where a driver does not tell the memory of each process (WSL2, Windows) i
 ## What is tried and what is not
 
 Rules are tested one by one: for each, a recorded or made-up machine that has the trouble gives exactly that finding, and
-one that only looks like it gives none; ten kinds of healthy machines give none at all. Programs on PATH that hang, print
+one that only looks like it gives none; ten kinds of healthy machines give none at all, nor do two dozen written by hand
+(`tests/fixtures/machines/by_hand.json`: old and new drivers, cards from Pascal to Blackwell, Windows, WSL2, containers, Arm,
+AMD, Apple) beyond the note that a card has no bfloat16 units. The same file has the failure modes that users report, one by
+one, with the rules that each must give. Programs on PATH that hang, print
 garbage or fail, and a driver that hangs, are tried too. The readers of NVML are tested against a stand-in that answers and
 refuses like the library; the readers for macOS and Windows against recorded output, or not at all where that needs the
 system itself (registry, power state).
@@ -80,10 +100,13 @@ def page() -> str:
     for line in TEXT.splitlines():
         if line.startswith("{") and line.endswith("}"):
             command = line[1:-1].replace("MACHINES", MACHINES)
+            if command.startswith("FILE "):
+                lines += ["```json", *(ROOT / command[5:]).read_text(encoding="utf-8").rstrip().splitlines(), "```"]
+                continue
             lines += ["```console", f"$ onecard {command}", *output(command), "```"]
         else:
             lines.append(line)
-    return "\n".join([*lines, *table(), ""])
+    return "\n".join([*lines, *table(), "", *fields(), ""])
 
 
 def output(command: str) -> list[str]:
@@ -117,6 +140,40 @@ def table() -> list[str]:
         lines.append(
             f"| `{rule.rule}` | {rule.severity} | {rule.title} | {rule.looks_at} | [{rule.date}]({rule.source}) |"
         )
+    return lines
+
+
+def fields() -> list[str]:
+    """Every field of a recording with its type and the words beside it in the source."""
+    from onecard.core import reading
+    from onecard.machine import facts, nvml
+
+    lines = [
+        "## Fields of a recorded machine",
+        "",
+        "Bytes, seconds, hertz, watts, degrees Celsius; shares from 0 to 1. None is required.",
+    ]
+    for module, names in (
+        (facts, ("Facts", "Python", "Torch", "Disk", "Docker", "Deep")),
+        (nvml, ("Card",)),
+        (reading, ("Reading", "Holder")),
+    ):
+        tree = ast.parse(Path(module.__file__).read_text(encoding="utf-8"))
+        found = {node.name: node for node in tree.body if isinstance(node, ast.ClassDef)}
+        for name in names:
+            lines += ["", f"### {name}", ""]
+            body = found[name].body
+            for number, node in enumerate(body):
+                if isinstance(node, ast.AnnAssign):
+                    after = body[number + 1] if number + 1 < len(body) else None
+                    said = (
+                        after.value.value
+                        if isinstance(after, ast.Expr) and isinstance(after.value, ast.Constant)
+                        else ""
+                    )
+                    words = " ".join(str(said).split())
+                    kind = ast.unparse(node.annotation).removesuffix(" | None").replace("|", "or")
+                    lines.append(f"- `{ast.unparse(node.target)}` ({kind})" + (f": {words}" if words else ""))
     return lines
 
 

@@ -57,7 +57,7 @@ def test_rules_are_listed_and_explained(run):
 
 
 def test_setup_prints_and_refuses_to_apply_to_another_machine(run, tmp_path):
-    code, out, _ = run("setup", "--fixture", machine(tmp_path, torch=None))
+    code, out, _ = run("setup", "--fixture", machine(tmp_path, torch=None, packages={"pip": "26.0"}))
     assert code == 0 and "python -m pip install torch --index-url https://download.pytorch.org/whl/cu130" in out
     code, out, _ = run("setup", "--json", "--fixture", HEALTHY / "amd.json")
     assert code == 0 and {s["name"] for s in json.loads(out)} >= {"environment", "torch", "check"}

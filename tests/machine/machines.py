@@ -1,12 +1,12 @@
 """Recorded and made-up machines: a healthy base as Facts in JSON, and patches that break one thing."""
 
-import copy
 import json
 from pathlib import Path
 
 import msgspec
 
-from onecard.machine.facts import Facts, decode
+from onecard.machine.facts import Facts
+from onecard.machine.recording import read
 
 FOLDER = Path(__file__).parent.parent / "fixtures" / "machines"
 
@@ -16,27 +16,15 @@ def healthy_names() -> list[str]:
 
 
 def base(name: str) -> dict:
-    return json.loads((FOLDER / "healthy" / f"{name}.json").read_text(encoding="utf-8"))
+    return json.loads((FOLDER / "healthy" / f"{Path(name).stem}.json").read_text(encoding="utf-8"))
 
 
 def patched(name: str, patch: dict) -> Facts:
-    """The base with values at dotted places; null takes a value away."""
-    facts = copy.deepcopy(base(name))
-    for path, value in patch.items():
-        put(facts, path.split("."), value)
-    return decode(json.dumps(facts).encode())
-
-
-def put(facts, steps: list[str], value) -> None:
-    """A package's name has no dot; a number is a place in a list."""
-    here = facts
-    for step in steps[:-1]:
-        here = here[int(step)] if isinstance(here, list) else here.setdefault(step, {})
-    last = int(steps[-1]) if isinstance(here, list) else steps[-1]
-    if value is None:
-        here.pop(last, None)
-    else:
-        here[last] = value
+    """A healthy machine with values at dotted places, through the reader that `doctor --fixture` has; null takes away."""
+    given = {"base": f"healthy/{Path(name).stem}.json", "changes": patch}
+    facts, unknown = read(json.dumps(given).encode(), FOLDER)
+    assert not unknown, unknown
+    return facts
 
 
 def case(rule: str) -> dict:

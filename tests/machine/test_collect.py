@@ -74,7 +74,7 @@ def test_the_first_torch_of_the_path_counts_and_the_others_are_named(tmp_path):
         )
     found = packages.torch_here([str(tmp_path / "a"), str(tmp_path / "b"), str(tmp_path / "a")])
     assert found.version == "2.13.0+cu130" and found.cuda == "13.0" and found.hip is None and len(found.places) == 2
-    assert packages.torch_here([str(tmp_path / "b")]).cuda is None
+    assert packages.torch_here([str(tmp_path / "b")]).cuda == ""
     assert packages.torch_here([str(tmp_path)]) is None
 
 

@@ -102,3 +102,11 @@ def test_the_real_child_on_this_machine():
     assert found.bandwidth > 1e8
     if "torch" in sys.modules or __import__("importlib.util").util.find_spec("torch"):
         assert found.flops["fp32"] > 1e8
+
+
+def test_a_library_that_kills_the_process_is_named_and_the_rest_still_holds():
+    found = read(Answer(-11, WHOLE.replace('"done"', '"import bitsandbytes"') + "\nSegmentation fault"))
+    assert found.imports == {"bitsandbytes": "the process died: Segmentation fault"} and found.bandwidth == 4.6e11
+    facts = patched("linux", {})
+    told = [f.rule for f in diagnose(facts.__class__(system="linux", python=facts.python, deep=found))]
+    assert told == ["import-fails"]

@@ -96,3 +96,16 @@ def test_a_journal_replays_its_samples_and_its_peak_is_the_largest_of_them(tmp_p
     assert found[0].readings[0].utilization == 0.5 and found[0].readings[0].throttle == ("power cap",)
     assert found[-1].run.outcome == "ok" and found[-1].run.peak == 8.1e9
     assert found[1].time - found[0].time == 1.0
+
+
+def test_memory_of_the_libraries_before_they_were_all_imported_is_no_peak_of_the_run(tmp_path):
+    begin = {**BEGIN, "plan": {**PLAN, "device": {"name": "cpu", "kind": "cpu"}}}
+    journal = write(tmp_path / "abc", begin, {"event": "ready", "rss": 2e7}, {"event": "sample", "values": {"rss": 2.4e8}},
+                    {"event": "ready", "rss": 2.4e8}, {"event": "sample", "values": {"rss": 2.9e8}})  # fmt: skip
+    assert Follower(journal).look().peak == 5e7
+
+
+def test_where_the_driver_does_not_count_the_context_is_added_to_what_torch_reserved(tmp_path):
+    journal = write(tmp_path / "abc", BEGIN, {"event": "ready", "rss": 1e9, "context": 3e8},
+                    {"event": "phase_end", "peak": {"allocated": 1e9, "reserved": 2e9, "rss": 4e9}})  # fmt: skip
+    assert Follower(journal).look().peak == 2.3e9

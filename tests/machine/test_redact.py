@@ -24,7 +24,7 @@ def test_no_name_of_a_user_or_host_is_left(name):
 def test_findings_do_not_change():
     for rule in ("wsl-slow-disk", "torch-twice", "memory-held-by-others", "card-hidden"):
         given = case(rule)
-        facts = patched(given["base"], given["broken"])
+        facts = patched(given["base"], given["changes"])
         assert [f.rule for f in diagnose(redact(facts))] == [f.rule for f in diagnose(facts)]
 
 

@@ -35,7 +35,7 @@ def test_each_rule_has_a_case_and_each_case_a_rule():
 def test_a_rule_finds_its_trouble_and_nothing_else_is_claimed(rule):
     given = case(rule)
     assert rule in given["expect"]
-    assert ids(patched(given["base"], given["broken"])) == sorted(given["expect"])
+    assert ids(patched(given["base"], given["changes"])) == sorted(given["expect"])
 
 
 @pytest.mark.parametrize("rule", case_names())
@@ -43,14 +43,14 @@ def test_a_near_miss_stays_silent(rule):
     given = case(rule)
     expected = given.get("near_expect", [])
     assert rule not in expected
-    assert given["near"] != given["broken"] and given["why"]
+    assert given["near"] != given["changes"] and given["why"]
     assert ids(patched(given["base"], given["near"])) == sorted(expected), given["why"]
 
 
 @pytest.mark.parametrize("rule", case_names())
 def test_a_finding_is_complete_and_its_texts_are_filled_in(rule):
     given = case(rule)
-    found = next(f for f in diagnose(patched(given["base"], given["broken"])) if f.rule == rule)
+    found = next(f for f in diagnose(patched(given["base"], given["changes"])) if f.rule == rule)
     for text in (found.title, found.evidence, found.cause, found.next):
         assert text and "{" not in text and "None" not in text, text
         assert "\n" not in text
@@ -81,7 +81,7 @@ def test_no_check_fails_on_any_mixture_of_facts(seed):
     """Fields of different machines thrown together, some unknown: nonsense, but nothing may break."""
     chance = random.Random(seed)
     sources = [patched(name, {}) for name in healthy_names()]
-    sources += [patched(case(r)["base"], case(r)["broken"]) for r in chance.sample(case_names(), 12)]
+    sources += [patched(case(r)["base"], case(r)["changes"]) for r in chance.sample(case_names(), 12)]
     empty = Facts(system="linux", python=sources[0].python)
     mixed = {f.name: getattr(chance.choice([*sources, empty]), f.name) for f in msgspec.structs.fields(Facts)}
     found = diagnose(Facts(**mixed))
@@ -104,7 +104,7 @@ def test_fixtures_name_only_fields_that_exist():
         )
     for rule in case_names():
         given = case(rule)
-        for patch in (given["broken"], given["near"]):
+        for patch in (given["changes"], given["near"]):
             assert {p.split(".")[0] for p in patch} <= set(Facts.__struct_fields__), rule
 
 
@@ -115,7 +115,7 @@ def test_severities_are_worst_first():
 
 def test_the_driver_number_is_decoded_for_people():
     given = case("driver-too-old")
-    found = next(f for f in diagnose(patched(given["base"], given["broken"])) if f.rule == "driver-too-old")
+    found = next(f for f in diagnose(patched(given["base"], given["changes"])) if f.rule == "driver-too-old")
     assert "11.6" in found.evidence and "11060" in found.evidence
 
 
@@ -123,7 +123,7 @@ def test_commands_are_those_of_the_platform():
     patch = {"environment": {"CUDA_LAUNCH_BLOCKING": "1"}}
     on_linux, on_windows = (diagnose(patched(n, patch))[0].next for n in ("linux", "windows"))
     assert on_linux.startswith("unset") and on_windows.startswith("setx")
-    in_wsl = diagnose(patched("wsl", {**case("driver-too-old")["broken"]}))
+    in_wsl = diagnose(patched("wsl", {**case("driver-too-old")["changes"]}))
     assert "in Windows" in next(f for f in in_wsl if f.rule == "driver-too-old").next
 
 

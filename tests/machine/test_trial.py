@@ -1,7 +1,9 @@
 """The stages of the deep test, run on the CPU in place of a GPU: what they time, and what they say of refusals."""
 
 import json
+import time
 import types
+import warnings
 
 import msgspec
 import pytest
@@ -88,3 +90,37 @@ def test_without_torch_the_cpu_is_tried_all_the_same(monkeypatch):
     trial.on_cpu(made, None, 1.0)
     assert made.values["kind"] == "cpu" and made.values["bandwidth"] == 1e10 and made.values["stage"] == "done"
     assert "flops" not in made.values
+
+
+def test_why_there_is_no_cuda_is_told_in_torchs_words():
+    def warn():
+        warnings.warn("CUDA initialization: The NVIDIA driver is too old (found version 11060)", stacklevel=1)
+        return False
+
+    def fail():
+        raise RuntimeError("Error 804:\n forward compatibility was attempted on non supported HW")
+
+    version = types.SimpleNamespace(cuda="13.0")
+    warned = types.SimpleNamespace(cuda=types.SimpleNamespace(is_available=warn), version=version)
+    assert trial.asked(warned) == (False, "CUDA initialization: The NVIDIA driver is too old (found version 11060)")
+    failed = types.SimpleNamespace(cuda=types.SimpleNamespace(is_available=lambda: False, init=fail), version=version)
+    assert trial.asked(failed) == (False, "Error 804: forward compatibility was attempted on non supported HW")
+    assert trial.asked(torch)[1] is None or torch.version.cuda  # the CPU build has nothing to explain
+
+
+def test_libraries_that_do_not_fit_are_named(tmp_path, monkeypatch):
+    (tmp_path / "good_part.py").write_text("print('a banner of its own')")
+    (tmp_path / "bad_part.py").write_text("raise ImportError('undefined symbol:\\n _ZN3c104')")
+    (tmp_path / "ends_part.py").write_text("import sys; sys.exit(3)")
+    monkeypatch.syspath_prepend(tmp_path)
+    monkeypatch.setattr(trial, "EXTENSIONS", ("good_part", "bad_part", "ends_part", "not_there_part"))
+    made = report()
+    trial.imports(made, time.monotonic() + 60)
+    assert made.values["imports"] == {
+        "bad_part": "ImportError: undefined symbol: _ZN3c104",
+        "ends_part": "SystemExit: 3",
+    }
+    assert made.values["stage"] == "done"
+    late = report()
+    trial.imports(late, 0.0)
+    assert late.values["imports"] == {}

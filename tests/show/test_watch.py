@@ -85,3 +85,32 @@ def test_three_counts_of_memory_are_explained():
     run = Attached(id="x", peaks={"allocated": 1e9, "reserved": 2e9, "driver": 3e9, "rss": 4e9})
     told = screen(Moment(time=1.0, readings=(), run=run))
     assert told.index("tensors") < told.index("torch") < told.index("driver") and "rss" not in told
+
+
+def test_the_works_own_figure_stands_for_the_rate_until_it_is_measured():
+    run = Attached(id="x", planned_rates={"train_tokens_per_s": (900.0, 1000.0, 1200.0)}, shown={"tokens_per_s": 500.0})
+    assert "now 500" in screen(Moment(time=1.0, readings=(), run=run)) and "-50%" in screen(
+        Moment(time=1.0, readings=(), run=run)
+    )
+    two = Attached(
+        id="x",
+        planned_rates={"prefill_tokens_per_s": (1, 2, 3), "decode_tokens_per_s": (1, 2, 3)},
+        shown={"tokens_per_s": 2},
+    )
+    assert "now" not in screen(Moment(time=1.0, readings=(), run=two))  # whose figure it is cannot be told
+
+
+@pytest.mark.parametrize(("width", "height"), [(110, 40), (80, 24), (60, 16), (44, 14), (40, 12)])
+def test_a_small_terminal_shows_the_run_and_whole_labels(width, height):
+    run = Attached(
+        id="x", phase="train", planned_peak=(9e9, 1e10, 1.1e10), planned_rates={"train_tokens_per_s": (1, 2, 3)}
+    )
+    holders = tuple(Holder(pid=i, name=f"program {i}", bytes=GiB) for i in range(9))
+    moment = Moment(
+        time=1.0, readings=(card(utilization=0.5, power=100.0, power_limit=200.0, holders=holders),), run=run
+    )
+    console = Console(file=io.StringIO(), width=width, highlight=False)
+    console.print(watch_view(moment, History(0), width, height))
+    seen = console.file.getvalue().splitlines()[:height]
+    assert any("memory" in line for line in seen) and any("planned" in line for line in seen)
+    assert all("…" not in line.partition("program")[0] for line in seen if "GiB of" in line or "busy" in line)

@@ -1,5 +1,6 @@
 """doctor, setup, watch and the devices of this machine: what is here, what is wrong with it, what it is doing."""
 
+import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -24,6 +25,8 @@ class Diagnosis(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     measured: dict[str, str] = {}
     """what the deep test measured, in words"""
     taken: str = ""
+    not_understood: tuple[str, ...] = ()
+    """names in a fixture that no field has: they were left out"""
 
     @property
     def healthy(self) -> bool:
@@ -54,7 +57,7 @@ def doctor(
     from onecard.machine.facts import encode
     from onecard.machine.rules import diagnose, rules
 
-    facts = read_facts(fixture) if fixture is not None else _collect()
+    facts, unknown = _read(fixture) if fixture is not None else (_collect(), ())
     if deep and fixture is None:
         from onecard.machine.deep import deep as try_device
 
@@ -74,6 +77,7 @@ def doctor(
         deep=facts.deep is not None,
         measured=measured(facts),
         taken=facts.taken,
+        not_understood=unknown,
     )
 
 
@@ -96,21 +100,29 @@ def rules() -> tuple[RuleText, ...]:
 
 def read_facts(path: str | Path) -> "Facts":
     """A recorded machine. Raises BadFile."""
-    from onecard.machine.facts import SCHEMA, decode
+    return _read(path)[0]
+
+
+def _read(path: str | Path) -> tuple["Facts", tuple[str, ...]]:
+    """A recorded machine, and the names in the file that no field has."""
+    from onecard.machine.facts import SCHEMA
+    from onecard.machine.recording import read
 
     file = Path(path)
-    again = "onecard doctor --record facts.json writes one"
+    again = "onecard doctor --record facts.json writes one; docs/doctor.md has the fields"
     try:
-        facts = decode(file.read_bytes())
+        data = sys.stdin.buffer.read() if str(path) == "-" else file.read_bytes()
+        facts, unknown = read(data, file.parent)
     except OSError as error:
-        raise BadFile(f"{file} cannot be read", why=error.strerror or str(error), next=again) from None
-    except (msgspec.MsgspecError, ValueError) as error:
+        where = error.filename or file
+        raise BadFile(f"{where} cannot be read", why=error.strerror or str(error), next=again) from None
+    except (ValueError, RecursionError) as error:
         raise BadFile(f"{file} is not a recorded machine", why=str(error), next=again) from None
     if facts.schema > SCHEMA:
         raise BadFile(
             f"{file} is from a newer onecard", why=f"schema {facts.schema}, known up to {SCHEMA}", next="update onecard"
         )
-    return facts
+    return facts, unknown
 
 
 def _collect() -> "Facts":
@@ -140,7 +152,6 @@ def setup(fixture: str | Path | None = None) -> tuple[Step, ...]:
 def apply(step: Step) -> int:
     """Run one step in the foreground; its exit code. Raises Unavailable where only a person can do it."""
     import subprocess
-    import sys
 
     if not step.arguments:
         raise Unavailable(f"{step.title}: this is not done for you", why="it changes the system", next=step.command)

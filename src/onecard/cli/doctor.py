@@ -11,7 +11,9 @@ from onecard.cli.options import JSON, echo_json
 @click.option(
     "--deep", is_flag=True, help="also try the device in a child process: kernels, types, copies, memory (about 20 s)"
 )
-@click.option("--fixture", metavar="FILE", help="look at a recorded machine instead of this one")
+@click.option(
+    "--fixture", metavar="FILE", help="look at a recorded machine instead of this one (- reads it from stdin)"
+)
 @click.option("--record", metavar="FILE", help="write what was looked at to a file, for --fixture")
 @click.option("--redact", is_flag=True, help="leave out names of users and hosts, home folders, serial numbers")
 @click.option("--explain", metavar="RULE", help="one rule: its cause, commands and source")
@@ -59,5 +61,5 @@ def command(
         from onecard.show.console import show
         from onecard.show.doctor import doctor_view
 
-        show(doctor_view(found.machine, found.findings, found.checks, found.measured, found.deep))
+        show(doctor_view(found.machine, found.findings, found.checks, found.measured, found.deep, found.not_understood))
     return 0 if found.healthy else 1

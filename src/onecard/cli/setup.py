@@ -26,6 +26,7 @@ def command(run_them: bool, yes: bool, fixture: str | None, as_json: bool = Fals
     show(setup_view(steps), wrap=False)
     if not run_them:
         return 0
+    ran = False
     for step in steps:
         if step.done or not step.arguments:
             continue
@@ -36,16 +37,19 @@ def command(run_them: bool, yes: bool, fixture: str | None, as_json: bool = Fals
         if code != 0:
             click.secho(f"that ended with code {code}; nothing more is done", fg="red", err=True)
             return 1
-    return _check()
+        ran = True
+    return _check(ran)
 
 
-def _check() -> int:
-    """What doctor says once all is done."""
+def _check(deep: bool) -> int:
+    """What doctor says once all is done; what was just installed is tried on the device."""
     from onecard.api import machines
     from onecard.show.console import show
     from onecard.show.doctor import doctor_view
 
-    found = machines.doctor()
+    if deep:
+        click.secho("trying the device, at most 60s ...", dim=True, err=True)
+    found = machines.doctor(deep=deep)
     click.echo()
     show(doctor_view(found.machine, found.findings, found.checks, found.measured, found.deep))
     return 0 if found.healthy else 1

@@ -82,9 +82,9 @@ def _print(moments: Iterable[Moment], last_only: bool, count: int | None) -> Non
             else Moment(time=moment.time, readings=last.readings, run=moment.run)
         )
         if not last_only:
-            show(watch_view(last, history))
+            show(watch_view(last, history, columns()))
     if last_only and last is not None:
-        show(watch_view(last, history))
+        show(watch_view(last, history, columns()))
 
 
 def _live(moments: Iterable[Moment], count: int | None) -> None:
@@ -97,11 +97,12 @@ def _live(moments: Iterable[Moment], count: int | None) -> None:
         for moment in _some(moments, count):
             history.add(moment)
             last = _kept(moment, last)
-            live.update(watch_view(last, history), refresh=True)
+            size = live.console.size
+            live.update(watch_view(last, history, size.width, size.height), refresh=True)
     if last is not None:  # the screen is gone; what was seen last stays in the terminal
         from onecard.show.console import show
 
-        show(watch_view(last, history))
+        show(watch_view(last, history, columns()))
 
 
 def _kept(moment: Moment, last: Moment | None) -> Moment:
@@ -113,4 +114,9 @@ def _kept(moment: Moment, last: Moment | None) -> Moment:
 
 def spark_width() -> int:
     """What is left of the terminal's line beside bars and numbers."""
-    return max(0, min(60, shutil.get_terminal_size((110, 40)).columns - 72))
+    return max(0, min(60, columns() - 72))
+
+
+def columns() -> int:
+    """Of the terminal, or what a pipe gets."""
+    return shutil.get_terminal_size((110, 40)).columns

@@ -21,9 +21,9 @@ class Holder(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
 class Reading(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     """Bytes, hertz, watts, degrees Celsius; shares between 0 and 1."""
 
-    time: float
+    time: float = 0.0
     """seconds since the epoch"""
-    device: str
+    device: str = "the card"
     kind: str = "cuda"
     index: int = 0
     memory_used: int | None = None

@@ -7,6 +7,9 @@ no entry of its own in a build's list.
 
 from typing import NamedTuple
 
+WHEELS = "https://download.pytorch.org/whl"
+LLAMA = "https://xorbitsai.github.io/xllamacpp/whl"
+
 OLD = ("5.0", "6.0", "7.0", "7.5", "8.0", "8.6", "9.0")
 VOLTA_UP = ("7.0", "7.5", "8.0", "8.6", "9.0", "10.0", "12.0")
 TURING_UP = ("7.5", "8.0", "8.6", "9.0", "10.0", "12.0")
@@ -96,6 +99,32 @@ def parts(version: str) -> tuple[int, ...]:
     return tuple(numbers)
 
 
+LAST_DRIVERS = {5: "580", 6: "580", 7: "580", 3: "470"}
+"""major capability -> the last driver branch: 590 dropped Maxwell, Pascal and Volta (7.0, not Turing's 7.5), 495 Kepler.
+https://github.com/NixOS/nixos-hardware/issues/1880, 2026-05-17"""
+
+BRANCHES = (
+    (595, 13020), (590, 13010), (580, 13000), (575, 12090), (570, 12080), (565, 12070), (560, 12060), (555, 12050),
+    (550, 12040), (545, 12030), (535, 12020), (530, 12010), (525, 12000), (520, 11080), (515, 11070), (510, 11060),
+    (495, 11050), (470, 11040), (465, 11030), (460, 11020), (455, 11010), (450, 11000), (440, 10020), (418, 10010),
+)  # fmt: skip
+"""Driver branch -> the CUDA that it brings: CUDA release notes, table of toolkits and drivers,
+https://docs.nvidia.com/cuda/cuda-toolkit-release-notes/, 2026-09-01. Only for recordings that lack the driver's own number."""
+
+
+def cuda_of_driver(driver: str) -> int | None:
+    """12040 for "550.54.14"; None for what is no version of a driver."""
+    branch = parts(driver)
+    return next((cuda for first, cuda in BRANCHES if branch[0] >= first), None) if branch else None
+
+
+def last_driver(capability: str | None) -> str | None:
+    """The last driver branch for a card that newer drivers no longer know; None for a current card."""
+    if not capability or parts(capability) >= (7, 5):
+        return None
+    return LAST_DRIVERS.get(parts(capability)[0])
+
+
 def driver_runs(driver_cuda: int, cuda: str) -> bool:
     """Whether a driver (12040 for CUDA 12.4) runs what was built with that CUDA: same major version or an older one."""
     return driver_cuda // 1000 >= parts(cuda)[0]
@@ -164,9 +193,39 @@ def best_build(capability: str | None, driver_cuda: int | None) -> Build | None:
     return min((b for b in fitting if parts(b.torch) == newest), key=lambda b: order.get(b.cuda, 9), default=None)
 
 
-def install_torch(build: Build | None, python: str = "python -m pip") -> str:
-    """One command that installs that build; the CPU build for None. Pinned only where the newest release lacks that CUDA."""
+def install_torch(build: Build | None, python: str = "python -m pip", beside: tuple[str, ...] = ()) -> str:
+    """One command that installs that build; the CPU build for None. Pinned only where the newest release lacks that CUDA.
+
+    beside: packages that belong to one PyTorch release (torchvision, torchaudio) and so are installed with it.
+    """
+    others = "".join(f" {name}" for name in beside)
     if build is None:
-        return f"{python} install torch --index-url https://download.pytorch.org/whl/cpu"
+        return f"{python} install torch{others} --index-url {WHEELS}/cpu"
     pin = "torch" if build.torch == BUILDS[0].torch else f'"torch=={build.torch}.*"'
-    return f"{python} install {pin} --index-url https://download.pytorch.org/whl/{build.tag}"
+    return f"{python} install {pin}{others} --index-url {WHEELS}/{build.tag}"
+
+
+class LlamaWheel(NamedTuple):
+    """A wheel of xllamacpp with a GPU in it: its index, what it is for, and why this one."""
+
+    address: str
+    title: str
+    why: str
+
+
+def llama_wheel(capability: str | None, driver_cuda: int | None) -> LlamaWheel:
+    """Which wheel of llama.cpp runs on an NVIDIA card: https://github.com/xorbitsai/xllamacpp#cuda-gpu-architecture-coverage.
+
+    Machine code is in the CUDA 12.8 wheel for 8.6, 8.9 and 12.0 only; other cards compile its PTX at the first start,
+    which needs a driver of CUDA 12.8 or later. Vulkan needs no CUDA at all.
+    """
+    public = "the wheel on the public index runs on the CPU only"
+    if capability == "12.1" and (driver_cuda is None or driver_cuda >= 13000):
+        return LlamaWheel(f"{LLAMA}/cu132", "llama.cpp with CUDA 13.2", public)
+    native = capability in (None, "8.6", "8.9", "12.0")
+    if driver_cuda is None or driver_cuda >= (12000 if native else 12080):
+        return LlamaWheel(f"{LLAMA}/cu128", "llama.cpp with CUDA 12.8", public)
+    needs = "CUDA 12" if native else "CUDA 12.8"
+    return LlamaWheel(
+        f"{LLAMA}/vulkan", "llama.cpp with Vulkan", f"its CUDA wheel needs a driver of {needs} or later on this card"
+    )

@@ -132,6 +132,8 @@ def _nvml() -> dict[str, Any]:
         driver = connection.driver()
         cards: list[Card] = connection.cards()
         return {
+            # nvidia-smi's own words: without them an empty list could be taken for one that was not asked for.
+            "nvml_error": None if cards else "No devices were found",
             "driver": driver.version,
             "driver_cuda": driver.cuda,
             "cards": tuple(cards),

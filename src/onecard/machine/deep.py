@@ -64,6 +64,9 @@ def read(answer: Answer | None) -> Deep:
         # Killed by a signal in the middle of a stage: the driver or the library crashed.
         words = next((x for x in reversed(rest) if x), f"the child ended with code {answer.code}")
         launched = False if best.stage == "launch" else best.launched
+        if (best.stage or "").startswith("import "):  # all that was measured before still holds
+            broken = {(best.stage or "").removeprefix("import "): f"the process died: {words}"[:200]}
+            return msgspec.structs.replace(best, imports=broken)
         return msgspec.structs.replace(best, error=words[:400], launched=launched)
     return best
 

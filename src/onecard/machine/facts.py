@@ -9,16 +9,22 @@ import re
 import msgspec
 
 from onecard.core.reading import Holder, Reading
+from onecard.core.units import GiB
+from onecard.machine.installing import likely_capability
 from onecard.machine.nvml import Card
 from onecard.machine.sysfs import ARC
 
 SCHEMA = 1
 
+DISCRETE_AMD = ("73a5", "73af", "73bf", "73df", "73ef", "73ff", "7448", "744c", "745e", "7470", "747e", "7480", "7550",
+                "7551", "7590", "738c", "7408", "740c", "740f", "74a1")  # fmt: skip
+"""PCI numbers of Radeon RX 6600 to 9070 and Instinct MI100 to MI300: the PCI ID database"""
+
 
 class Python(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     """The interpreter that runs us."""
 
-    version: str
+    version: str = ""
     bits: int = 64
     virtual: bool = False
     """in a virtual or conda environment"""
@@ -29,8 +35,9 @@ class Python(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
 class Torch(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     """PyTorch as its own version file describes it, without importing it."""
 
-    version: str
+    version: str = ""
     cuda: str | None = None
+    """of the build, "13.0"; empty: looked for, and the build has none"""
     hip: str | None = None
     xpu: str | None = None
     places: tuple[str, ...] = ()
@@ -40,7 +47,7 @@ class Torch(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
 class Disk(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     """A folder that work writes to, and the disk below it."""
 
-    path: str
+    path: str = ""
     total: int | None = None
     free: int | None = None
     writable: bool | None = None
@@ -69,10 +76,12 @@ class Deep(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     error: str | None = None
     """the last words of the child, where it failed"""
     stage: str | None = None
-    """what it was doing then: import, launch, matmul, copy, bandwidth, allocate"""
+    """what it was doing then: import, launch, matmul, copy, bandwidth, allocate, "import NAME", done"""
     late: bool = False
     available: bool | None = None
     """torch.cuda.is_available()"""
+    unavailable: str | None = None
+    """why not, in torch's own words"""
     architectures: tuple[str, ...] = ()
     """torch.cuda.get_arch_list()"""
     cudnn: int | None = None
@@ -80,6 +89,8 @@ class Deep(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     flops: dict[str, float] = {}
     unsupported: dict[str, str] = {}
     """types that the device refused, with its words"""
+    imports: dict[str, str] = {}
+    """installed libraries with compiled parts that could not be imported, with their words"""
     to_device: float | None = None
     from_device: float | None = None
     pinned: bool | None = None
@@ -105,8 +116,8 @@ class Facts(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     schema: int = SCHEMA
     taken: str = ""
     """ISO 8601"""
-    system: str
-    """linux, windows or darwin"""
+    system: str = ""
+    """linux, windows or darwin; empty: unknown"""
     distribution: str | None = None
     kernel: str | None = None
     architecture: str | None = None
@@ -117,7 +128,7 @@ class Facts(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     user: str | None = None
     home: str | None = None
 
-    python: Python
+    python: Python = Python()
     packages: dict[str, str] = {}
     """name -> version of the installed packages that matter here"""
     installers: dict[str, str] = {}
@@ -236,6 +247,26 @@ class Facts(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     def listed_capability(self) -> str | None:
         """The same where the published table of builds holds: it is of x86-64, and boards with Arm have builds of their own."""
         return None if (self.architecture or "").lower() in ("aarch64", "arm64") else self.capability
+
+    @property
+    def likely_capability(self) -> str | None:
+        """listed_capability, and before a driver runs the least that the card has by its PCI number."""
+        if self.cards or (self.architecture or "").lower() in ("aarch64", "arm64"):
+            return self.listed_capability
+        return likely_capability(self.nvidia_adapters)
+
+    @property
+    def has_compute_amd(self) -> bool:
+        """An AMD card with memory of its own, by its readings (integrated graphics have little), else by its PCI number."""
+        seen = [r for r in self.readings if r.kind == "rocm" and r.memory_total is not None]
+        if seen or not self.has_amd:
+            return any((r.memory_total or 0) >= 4 * GiB for r in seen)
+        return any(a.startswith("1002:") and a[5:9] in DISCRETE_AMD for a in self.adapters)
+
+    @property
+    def companions(self) -> tuple[str, ...]:
+        """Installed packages that belong to one release of PyTorch, and so are installed together with it."""
+        return tuple(n for n in ("torchvision", "torchaudio") if n in self.packages)
 
     @property
     def holders(self) -> tuple[Holder, ...]:

@@ -30,6 +30,8 @@ class Follower:
         self.kind = "cpu"
         self.total: int | None = None
         self.pid: int | None = None
+        self.context: float = 0.0
+        """of CUDA: torch's allocator does not count it, the driver does"""
         self.before: float = 0.0
         """resident memory after imports: on the CPU the run's own memory is what comes on top"""
 
@@ -62,12 +64,16 @@ class Follower:
             changes["seconds"] = max(state.seconds, moment)
         if kind == "begin":
             changes |= self._begin(event)
-        elif kind == "ready" and self.kind == "cpu":
-            self.before = _number(event.get("rss")) or 0.0
+        elif kind == "ready":
+            # Comes before the imports and again after them: what was seen until then was the libraries' memory.
+            self.context = _number(event.get("context")) or 0.0
+            if self.kind == "cpu":
+                self.before = _number(event.get("rss")) or 0.0
+                changes["peak"] = None
         elif kind == "phase":
             changes |= {"phase": str(event.get("name", "")), "done": None, "of": None}
         elif kind == "phase_end":
-            changes["peak"] = _most(state.peak, self._own(_own_peak(event.get("peak"), self.kind)))
+            changes["peak"] = _most(state.peak, self._own(self._own_peak(event.get("peak"))))
             changes["peaks"] = _larger(state.peaks, event.get("peak"))
         elif kind == "progress":
             shown = event.get("shown")
@@ -87,6 +93,15 @@ class Follower:
 
     def _own(self, seen: float | None) -> float | None:
         return None if seen is None else max(0.0, seen - self.before)
+
+    def _own_peak(self, peak: object) -> float | None:
+        """The run's own memory in a phase: what the driver counts on a card, resident memory on the CPU."""
+        if not isinstance(peak, dict):
+            return None
+        if self.kind == "cpu" or "driver" in peak:
+            return _number(peak.get("rss" if self.kind == "cpu" else "driver"))
+        counted = next((n for name in ("reserved", "allocated") if (n := _number(peak.get(name))) is not None), None)
+        return None if counted is None else counted + self.context
 
     def _begin(self, event: Event) -> dict[str, Any]:
         plan = event.get("plan") if isinstance(event.get("plan"), dict) else {}
@@ -143,14 +158,6 @@ def _larger(known: dict[str, float], seen: object) -> dict[str, float]:
     """Each count's largest value so far."""
     found = {str(k): n for k, v in seen.items() if (n := _number(v)) is not None} if isinstance(seen, dict) else {}
     return {name: max(known.get(name, 0.0), found.get(name, 0.0)) for name in {**known, **found}}
-
-
-def _own_peak(peak: object, kind: str) -> float | None:
-    """The run's own memory in a phase: what the driver counts on a card, resident memory on the CPU."""
-    if not isinstance(peak, dict):
-        return None
-    names = ("rss",) if kind == "cpu" else ("driver", "reserved", "allocated")
-    return next((n for name in names if (n := _number(peak.get(name))) is not None), None)
 
 
 def _sampled(values: object, kind: str) -> float | None:

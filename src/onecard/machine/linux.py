@@ -19,6 +19,10 @@ LOG_WORDS = (
     "Out of memory: Killed",
     "oom-kill",
     "Key was rejected",
+    "unavailable key is rejected",
+    "Legacy drivers",
+    "open kernel modules",
+    "rm_init_adapter",
     "NVRM: API mismatch",
     "RmInitAdapter",
 )

@@ -38,8 +38,8 @@ THROTTLE = {
 class Card(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     """One card as its driver describes it: names as NVML has them, bytes, hertz, watts."""
 
-    index: int
-    name: str
+    index: int = 0
+    name: str = "NVIDIA card"
     memory_total: int | None = None
     memory_free: int | None = None
     compute_capability: str | None = None

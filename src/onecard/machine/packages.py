@@ -19,7 +19,7 @@ NAMES = (
     "pyg-lib", "torch-scatter", "torch-sparse", "torch-cluster", "torch-spline-conv", "torch-geometric", "tensorflow",
     "tensorflow-intel", "gymnasium", "ale-py", "autorom", "atari-py", "stable-baselines3", "deepspeed", "apex", "nvdiffrast",
     "nvidia-ml-py", "nvidia-cudnn-cu11", "nvidia-cudnn-cu12", "nvidia-cudnn-cu13", "huggingface-hub", "vllm", "unsloth",
-    "onecard", "pip",
+    "onecard", "pip", "onnxruntime", "onnxruntime-gpu", "cudf-cu12", "cudf-cu13", "cuml-cu12", "cuml-cu13", "jax", "sageattention",
 )  # fmt: skip
 """Packages that a rule looks at or that a report of trouble should name."""
 
@@ -70,7 +70,7 @@ def torch_here(path: list[str] | None = None) -> Torch | None:
     if not version:
         return None
     return Torch(
-        version=version, cuda=values.get("cuda"), hip=values.get("hip"), xpu=values.get("xpu"), places=tuple(places)
+        version=version, cuda=values.get("cuda", ""), hip=values.get("hip"), xpu=values.get("xpu"), places=tuple(places)
     )
 
 

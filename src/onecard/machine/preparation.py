@@ -4,25 +4,34 @@ A pure function: what is right already is a step that is done. Commands that cha
 never run; commands that install into this Python environment can be run by `setup --apply`.
 """
 
+import re
+
 from onecard.core.finding import Step
 from onecard.machine.builds import (
     BUILDS,
+    LLAMA,
     LLM_PYTHONS,
+    WHEELS,
     Build,
+    LlamaWheel,
     best_build,
     build_of,
     card_runs,
     decode_cuda,
     driver_runs,
+    last_driver,
+    llama_wheel,
     parts,
 )
 from onecard.machine.facts import Facts
+from onecard.machine.installing import PAGE, install_driver
 from onecard.machine.rules import diagnose
 
-WHEELS = "https://download.pytorch.org/whl"
 XLLAMACPP = "https://github.com/xorbitsai/xllamacpp#installation"
-DRIVER_RULES = ("driver-missing", "driver-mismatch", "secure-boot", "nouveau-loaded", "driver-not-loaded", "wsl-no-libcuda",
-                "wsl-linux-driver")  # fmt: skip
+DRIVER_RULES = ("driver-missing", "driver-mismatch", "secure-boot", "nouveau-loaded", "driver-not-loaded", "wsl-version-1",
+                "wsl-no-libcuda", "wsl-linux-driver", "wsl-gpu-blocked", "needs-open-modules", "driver-dropped-card",
+                "card-does-not-start", "driver-sees-no-card", "driver-late", "gpu-lost", "container-gpu-hidden",
+                "container-no-gpu", "container-lost-gpu", "container-no-uvm", "container-no-compute")  # fmt: skip
 EXTRAS = {
     "llm": ("transformers", "accelerate", "bitsandbytes"),
     "gguf": ("gguf", "xllamacpp"),
@@ -67,9 +76,23 @@ def _step(facts: Facts, name: str, title: str, arguments: tuple[str, ...], why: 
 def _environment(facts: Facts) -> Step:
     version = parts(facts.python.version)[:2]
     low, high = LLM_PYTHONS
-    if not low <= version <= high or facts.python.bits != 64:
+    if not version:
+        return Step(name="environment", title="Python unknown", done=True)
+    if (
+        facts.system == "darwin"
+        and facts.architecture == "x86_64"
+        and any(a.startswith("apple:") for a in facts.adapters)
+    ):
+        make = "uv venv --python cpython-3.12-macos-aarch64 .venv"
+        why = "this Python is of Intel's kind and runs under Rosetta, where there is no Metal"
+    elif not low <= version <= high or facts.python.bits != 64:
         make = "uv venv --python 3.12 .venv"
         why = f"PyTorch has wheels for Python {low[0]}.{low[1]} to {high[0]}.{high[1]}, 64 bits"
+    elif (build := _needs_older_python(facts)) is not None:
+        make = "uv venv --python 3.12 .venv"
+        why = (
+            f"PyTorch {build.torch}, the newest that this driver runs, has no wheels for Python {facts.python.version}"
+        )
     elif facts.python.virtual or facts.container:
         return Step(name="environment", title=f"Python {facts.python.version} in an environment of its own", done=True)
     else:
@@ -82,35 +105,63 @@ def _environment(facts: Facts) -> Step:
     )  # fmt: skip
 
 
+def _needs_older_python(facts: Facts) -> Build | None:
+    """The build that this card and driver need, where it is older than the Python: wheels for 3.14 began with 2.9."""
+    if not facts.has_nvidia or right_already(facts):
+        return None
+    build = best_build(facts.likely_capability, facts.driver_cuda)
+    old = build is not None and parts(build.torch) < (2, 9) and parts(facts.python.version)[:2] >= (3, 14)
+    return build if old else None
+
+
 def _driver(facts: Facts) -> Step | None:
-    if not facts.has_nvidia:
+    if not facts.has_nvidia and not facts.container:
         return None
     wrong = next((f for f in diagnose(facts) if f.rule in DRIVER_RULES), None)
     if wrong is not None:
         return Step(
             name="driver", title=wrong.title, command=wrong.next, why=wrong.cause, source=wrong.source, date=wrong.date
         )
+    if not facts.has_nvidia:
+        return None
     known = f"NVIDIA driver {facts.driver}" if facts.driver else "NVIDIA driver"
-    if facts.driver_cuda and facts.listed_capability and best_build(facts.listed_capability, facts.driver_cuda) is None:
+    newest, now = best_build(facts.listed_capability, None), best_build(facts.listed_capability, facts.driver_cuda)
+    if newest is not None and now is None:
         return Step(
             name="driver", title=f"{known} is too old for every PyTorch that runs on this card",
-            command="install the newest driver from https://www.nvidia.com/drivers", why="it supports CUDA up to "
-            f"{decode_cuda(facts.driver_cuda)}", source=BUILDS[0].source, date=BUILDS[0].date,
+            command=_newer_driver(facts), why=f"it supports CUDA up to {decode_cuda(facts.driver_cuda or 0)}",
+            source=BUILDS[0].source, date=BUILDS[0].date,
         )  # fmt: skip
     cuda = f", CUDA up to {decode_cuda(facts.driver_cuda)}" if facts.driver_cuda else ""
-    newest, now = best_build(facts.listed_capability, None), best_build(facts.listed_capability, facts.driver_cuda)
     if newest is not None and now is not None and newest.torch != now.torch:
         return Step(
             name="driver", title=f"{known}{cuda}: a newer one would run PyTorch {newest.torch} instead of {now.torch}",
-            command="install the newest driver from https://www.nvidia.com/drivers (or go on with this one)",
+            command=f"{_newer_driver(facts)} (or go on with this one)",
             why="a driver runs what was built with its own CUDA major version and older ones", source=newest.source,
             date=newest.date,
         )  # fmt: skip
     return Step(name="driver", title=known + cuda, done=True)
 
 
+def _newer_driver(facts: Facts) -> str:
+    """One thing to do; a card that newer drivers have dropped gets its own last branch."""
+    if facts.container and not facts.wsl:
+        return f"update the driver on the host: {PAGE}"
+    return install_driver(facts.system, facts.distribution, facts.wsl, last_driver(facts.capability))
+
+
 def _torch(facts: Facts) -> Step:
     have = facts.torch
+    if (
+        facts.system == "darwin"
+        and facts.architecture == "x86_64"
+        and not any(a.startswith("apple:") for a in facts.adapters)
+    ):
+        if have is not None:
+            return Step(name="torch", title=f"PyTorch {have.version}: on this Mac it runs on the CPU", done=True)
+        return _step(facts, "torch", "PyTorch 2.2 for the CPU", ("torch==2.2.*", "numpy<2"),
+                     "the last release for Macs with Intel processors; it needs Python 3.12 or older",
+                     "https://github.com/pytorch/pytorch/issues/114602", "2026-09-01")  # fmt: skip
     if facts.system == "darwin":
         if have is not None:
             return Step(name="torch", title=f"PyTorch {have.version} with Metal", done=True)
@@ -118,7 +169,7 @@ def _torch(facts: Facts) -> Step:
                      "https://pytorch.org/get-started/locally/", "2026-09-01")  # fmt: skip
     if facts.has_nvidia:
         return _torch_for_nvidia(facts)
-    if facts.has_amd and facts.system == "linux" and any(r.kind == "rocm" for r in facts.readings):
+    if facts.has_compute_amd and facts.system == "linux":
         if have is not None and have.hip:
             return Step(name="torch", title=f"PyTorch {have.version} for ROCm {have.hip}", done=True)
         return Step(
@@ -137,8 +188,10 @@ def _torch(facts: Facts) -> Step:
         return Step(
             name="torch", title=f"PyTorch {have.version}: no card of its own, the CPU build is right", done=True
         )
-    return _step(facts, "torch", "PyTorch for the CPU", ("torch", "--index-url", f"{WHEELS}/cpu"),
-                 "without a card the CUDA libraries would only take 3 GB of disk", "https://pytorch.org/get-started/locally/",
+    why = "without a card the CUDA libraries would only take 3 GB of disk"
+    if facts.system == "windows" and facts.has_amd:
+        why = "PyTorch's own builds for Windows have no ROCm (AMD's: rocm.docs.amd.com); llama.cpp with Vulkan uses the card"
+    return _step(facts, "torch", "PyTorch for the CPU", ("torch", "--index-url", f"{WHEELS}/cpu"), why, "https://pytorch.org/get-started/locally/",
                  "2026-09-01")  # fmt: skip
 
 
@@ -157,10 +210,25 @@ def _torch_for_nvidia(facts: Facts) -> Step:
     have = facts.torch
     if have is not None and right_already(facts):
         return Step(name="torch", title=f"PyTorch {have.version} runs on this driver and card", done=True)
-    build = best_build(facts.listed_capability, facts.driver_cuda)
+    build = best_build(facts.likely_capability, facts.driver_cuda)
+    if build is None and best_build(facts.likely_capability, None) is None:
+        if have is not None:
+            return Step(
+                name="torch",
+                title=f"PyTorch {have.version}: no build has kernels for this card, work runs on the CPU",
+                done=True,
+            )
+        return _step(facts, "torch", "PyTorch for the CPU", ("torch", "--index-url", f"{WHEELS}/cpu"),
+                     "no published build has kernels for so old a card", BUILDS[0].source, BUILDS[0].date)  # fmt: skip
     if build is None:
         return Step(name="torch", title="no PyTorch runs with this driver", why="update the driver first")
-    arguments = (_wanted(build), "--index-url", f"{WHEELS}/{build.tag}", *(("--force-reinstall",) if have else ()))
+    arguments = (
+        _wanted(build),
+        *facts.companions,
+        "--index-url",
+        f"{WHEELS}/{build.tag}",
+        *(("--force-reinstall",) if have else ()),
+    )
     card = next((c.name for c in facts.cards), "this card")
     why = f"CUDA {build.cuda} is what {card} (compute capability {facts.capability or 'unknown'})"
     why += f" and a driver of CUDA {decode_cuda(facts.driver_cuda)} run" if facts.driver_cuda else " runs"
@@ -186,10 +254,25 @@ def _extras(facts: Facts) -> list[Step]:
         found.append(Step(name="libraries", title="libraries for chat and fine-tuning are there", done=True))
     # The wheel on the public index has no CUDA; the project's own index has.
     built_for = facts.files.get("xllamacpp")
-    if facts.has_nvidia and (built_for == () or "xllamacpp" not in facts.packages):
-        arguments = ("xllamacpp", "--force-reinstall", "--index-url", "https://xorbitsai.github.io/xllamacpp/whl/cu128")
-        found.append(
-            _step(facts, "engines", "llama.cpp with CUDA", arguments, "the wheel on the public index runs on the CPU only",
-                  XLLAMACPP, "2026-10-01")
-        )  # fmt: skip
+    wheel = _llama(facts)
+    if wheel is not None and (built_for == () or "xllamacpp" not in facts.packages):
+        arguments = ("xllamacpp", "--force-reinstall", "--index-url", wheel.address)
+        found.append(_step(facts, "engines", wheel.title, arguments, wheel.why, XLLAMACPP, "2026-10-01"))
     return found
+
+
+def _llama(facts: Facts) -> LlamaWheel | None:
+    """The wheel of llama.cpp for this machine's card; None where the one on the public index is right."""
+    if facts.has_nvidia:
+        return llama_wheel(facts.capability, facts.driver_cuda)
+    if facts.system not in ("linux", "windows") or not (facts.has_compute_amd or facts.has_arc or _radeon(facts)):
+        return None
+    public = "the wheel on the public index runs on the CPU only"
+    if facts.has_compute_amd and (facts.rocm or "").startswith("7."):
+        return LlamaWheel(f"{LLAMA}/rocm-7.2.4", "llama.cpp with ROCm 7", public)
+    return LlamaWheel(f"{LLAMA}/vulkan", "llama.cpp with Vulkan", public)
+
+
+def _radeon(facts: Facts) -> bool:
+    """A discrete Radeon on Windows, by its name ("AMD Radeon(TM) Graphics" is integrated)."""
+    return any(a.startswith("1002:") and re.search(r"\bRX\b|\bPRO\b", a) for a in facts.adapters)

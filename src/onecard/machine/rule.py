@@ -9,8 +9,9 @@ from collections.abc import Callable
 import msgspec
 
 from onecard.core.finding import Finding, RuleText
-from onecard.machine.builds import best_build, decode_cuda, install_torch
+from onecard.machine.builds import best_build, decode_cuda, install_torch, last_driver, llama_wheel
 from onecard.machine.facts import Facts
+from onecard.machine.installing import before_turing, install_driver, signing_key
 
 Values = dict[str, object]
 
@@ -75,7 +76,9 @@ def _wider(rule: Rule, facts: Facts) -> str | None:
 
 def common(facts: Facts) -> dict[str, object]:
     """Words that many rules use."""
-    build = best_build(facts.listed_capability, facts.driver_cuda) if facts.has_nvidia else None
+    branch = last_driver(facts.capability) or ("580" if any(before_turing(a) for a in facts.nvidia_adapters) else None)
+    wheel = llama_wheel(facts.capability, facts.driver_cuda)
+    build = best_build(facts.likely_capability, facts.driver_cuda) if facts.has_nvidia else None
     return {
         "card": next((c.name for c in facts.cards), "the NVIDIA card"),
         "capability": facts.capability or "unknown",
@@ -83,8 +86,13 @@ def common(facts: Facts) -> dict[str, object]:
         "driver_cuda": decode_cuda(facts.driver_cuda) if facts.driver_cuda else "unknown",
         "torch": facts.torch.version if facts.torch else "none",
         "torch_cuda": (facts.torch.cuda if facts.torch else None) or "none",
+        "install_llama": f"python -m pip install xllamacpp --force-reinstall --index-url {wheel.address}",
+        "install_driver": install_driver(facts.system, facts.distribution, facts.wsl, branch),
+        "install_open_driver": install_driver(facts.system, facts.distribution, facts.wsl, None, needs_open=True),
+        "signing_key": signing_key(facts.distribution),
         "python": facts.python.version,
-        "install_torch": install_torch(build, "python -m pip") + (" --force-reinstall" if facts.torch else ""),
+        "install_torch": install_torch(build, "python -m pip", facts.companions)
+        + (" --force-reinstall" if facts.torch else ""),
     }
 
 
@@ -92,6 +100,10 @@ def _bare(text: str) -> str:
     """A template for people who have no machine at hand: {card} becomes <card>."""
     return (
         text.replace("{install_torch}", "the PyTorch build that `onecard setup` names")
+        .replace("{install_llama}", "the wheel of llama.cpp that `onecard setup` names")
+        .replace("{command}", "the driver command that `onecard setup` names")
+        .replace("{install_driver}", "the driver command that `onecard setup` names")
+        .replace("{install_open_driver}", "sudo apt install nvidia-driver-580-open && sudo reboot")
         .replace("{", "<")
         .replace("}", ">")
     )

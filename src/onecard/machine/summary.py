@@ -10,8 +10,12 @@ from onecard.machine.facts import Facts
 def summary(f: Facts) -> tuple[str, ...]:
     """System, cards, driver, PyTorch, memory, model cache: a line each, unknown things left out."""
     place = "WSL2" if f.wsl else f"in a {f.container} container" if f.container else ""
-    system = " ".join(x for x in (f.distribution or f.system, place) if x)
-    lines = [", ".join(x for x in (f"system   {system}", f.architecture, f"Python {f.python.version}") if x)]
+    system = " ".join(x for x in (f.distribution or f.system or "unknown", place) if x)
+    lines = [
+        ", ".join(
+            x for x in (f"system   {system}", f.architecture, f.python.version and f"Python {f.python.version}") if x
+        )
+    ]
     for card in f.cards:
         memory = show_size(card.memory_total) if card.memory_total else "memory unknown"
         free = f", {show_size(card.memory_free)} free" if card.memory_free is not None else ""
@@ -56,10 +60,14 @@ def measured(f: Facts) -> dict[str, str]:
     against = f" of {d.expected_name}'s" if d.expected_name and d.kind != "cpu" else " of what was measured before"
     if d.error:
         found["error"] = d.error
+    if d.unavailable and f.has_nvidia:
+        found["CUDA"] = f"not available: {d.unavailable}"
     if d.launched is not None and d.kind != "cpu":
         found["kernel launch"] = "works" if d.launched else "fails"
     for name, rate in d.flops.items():
         found[f"{name} products"] = f"{_tera(rate)}" + _share(rate, d.expected.get(name), _tera, against)
+    for name, words in d.imports.items():
+        found[f"import {name}"] = f"fails ({words})"
     for name, reason in d.unsupported.items():
         found[f"{name} products"] = f"not supported ({reason})"
     rates: tuple[tuple[str, float | None, str], ...] = (

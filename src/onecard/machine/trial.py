@@ -1,18 +1,26 @@
 """The child of `doctor --deep`: `python -m onecard.machine.trial SECONDS` tries the device and prints a JSON line a stage.
 
 Not versions but behaviour: launch a kernel, multiply in each type, copy both ways, read and write the device's memory,
-allocate up to 90 % of what is free. Each line holds all that is known so far, so that a child that is killed at its
-deadline has still told what it did before, and what it was doing.
+allocate up to 90 % of what is free, import the libraries around torch. Each line holds all that is known so far, so that
+a child that is killed at its deadline has still told what it did before, and what it was doing.
 """
 
+import contextlib
+import io
 import json
 import sys
 import time
+import warnings
 from collections.abc import Callable
 from functools import partial
+from importlib import import_module
+from importlib.util import find_spec
 from typing import Any
 
 MiB = 1024**2
+EXTENSIONS = ("triton", "torchvision", "torchaudio", "bitsandbytes", "flash_attn", "xformers", "sageattention", "pyg_lib",
+              "torch_scatter", "torch_sparse", "torch_cluster", "onnxruntime", "llama_cpp", "xllamacpp")  # fmt: skip
+"""modules whose compiled part must fit torch, CUDA or the system"""
 
 
 class Report:
@@ -38,7 +46,8 @@ def main(seconds: float) -> None:
             report.add(error=f"import torch: {type(error).__name__}: {error}"[:400])
         on_cpu(report, None, seconds)
         return
-    report.add(available=bool(torch.cuda.is_available()))
+    available, why = asked(torch)
+    report.add(available=available, unavailable=why)
     try:
         if torch.cuda.is_available():
             on_gpu(report, torch, "cuda", seconds)
@@ -51,6 +60,40 @@ def main(seconds: float) -> None:
     except Exception as error:
         text = f"{type(error).__name__}: {error}".splitlines()[0][:400]
         report.add(error=text, **({"launched": False} if report.values.get("stage") == "launch" else {}))
+        return
+    imports(report, time.monotonic() + seconds)
+
+
+def asked(torch: Any) -> tuple[bool, str | None]:
+    """torch.cuda.is_available(), and where it is False although the build has CUDA: why, from its warning or its error."""
+    with warnings.catch_warnings(record=True) as told:
+        warnings.simplefilter("always")
+        available = bool(torch.cuda.is_available())
+    words = next((str(w.message) for w in reversed(told) if "CUDA" in str(w.message)), None)
+    if not available and words is None and torch.version.cuda:
+        try:
+            torch.cuda.init()
+        except Exception as error:
+            words = str(error)
+    return available, None if available or not words else " ".join(words.split())[:400]
+
+
+def imports(report: Report, until: float) -> None:
+    """Libraries with compiled parts, one after the other: only importing shows whether these fit torch and the system.
+
+    The stage is printed before each, so that a crash names its library. After `until` the rest is left out.
+    """
+    failed: dict[str, str] = {}
+    for name in EXTENSIONS:
+        if time.monotonic() > until or find_spec(name) is None:
+            continue
+        report.add(stage=f"import {name}")
+        try:
+            with contextlib.redirect_stdout(io.StringIO()):
+                import_module(name)
+        except BaseException as error:  # a library may end the process for its own reasons
+            failed[name] = f"{type(error).__name__}: {' '.join(str(error).split())}"[:200]
+    report.add(imports=failed, stage="done")
 
 
 def on_cpu(report: Report, torch: Any, seconds: float) -> None:

@@ -14,12 +14,19 @@ MARKS = {ERROR: ("✗ error", "bold red"), WARNING: ("! warning", "bold yellow")
 
 
 def doctor_view(
-    machine: Sequence[str], findings: Sequence[Finding], checks: int, measured: Mapping[str, str], deep: bool
+    machine: Sequence[str],
+    findings: Sequence[Finding],
+    checks: int,
+    measured: Mapping[str, str],
+    deep: bool,
+    not_understood: Sequence[str] = (),
 ) -> RenderableType:
     """The machine, what was measured, the findings, and what they come to."""
     parts: list[RenderableType] = [*(_line(m) for m in machine)]
     if measured:
         parts += [Text(), Rule("measured now", style="dim", align="left"), _measured(measured)]
+    if not_understood:
+        parts.append(Text(f"left out, no such field: {', '.join(not_understood)}", style="yellow"))
     parts.append(Text())
     for finding in findings:
         parts += [_finding(finding), Text()]
@@ -58,8 +65,10 @@ def _verdict(findings: Sequence[Finding], checks: int, deep: bool) -> Text:
     if not findings:
         more = "" if deep else "; onecard doctor --deep also tries the device"
         return Text.assemble(("✓ healthy", "bold green"), f": {checks} checks, nothing found{more}")
-    words = [f"{n} {s}{'s' if n > 1 else ''}" for s, n in counts.items() if n]
-    return Text(f"{checks} checks: {', '.join(words)}", style="bold")
+    words = ", ".join(f"{n} {s}{'s' if n > 1 else ''}" for s, n in counts.items() if n)
+    if not counts[ERROR] and not counts[WARNING]:
+        return Text.assemble(("✓ healthy", "bold green"), f": {checks} checks, {words}")
+    return Text(f"{checks} checks: {words}", style="bold")
 
 
 def rule_view(rule: RuleText) -> RenderableType:

@@ -23,6 +23,9 @@ COUNTS = {
     "driver": "counted by the driver, context included",
 }
 """three counts of one memory, which people take for contradictions"""
+MOST = 6
+"""processes that are listed"""
+BAR = 24
 NORMAL = ("idle",)
 """reasons for low clocks that are no trouble"""
 
@@ -52,38 +55,53 @@ class History:
         return Text(sparkline(list(values), self.width, 0.0, high), style="cyan")
 
 
-def watch_view(moment: Moment, history: History) -> RenderableType:
-    """One screen."""
-    parts: list[RenderableType] = [device_panel(r, history) for r in moment.readings]
-    if moment.run is not None:
-        parts.append(run_panel(moment.run))
-    return Group(*parts)
+def watch_view(moment: Moment, history: History, width: int = 110, height: int | None = None) -> RenderableType:
+    """One screen of so many columns and, where it is a screen, lines: fewer processes in a low one, the run first."""
+    processes = MOST
+    run_lines = 0 if moment.run is None else 4 + len(moment.run.planned_rates) + (2 if width < 100 else 0)
+    if height is not None and moment.readings:
+        fixed = sum(_lines(r) for r in moment.readings) + run_lines
+        processes = max(0, min(MOST, (height - fixed) // len(moment.readings)))
+    panels: list[RenderableType] = [device_panel(r, history, width, processes) for r in moment.readings]
+    if moment.run is None:
+        return Group(*panels)
+    low = height is not None and sum(_lines(r) for r in moment.readings) + run_lines > height
+    return Group(run_panel(moment.run), *panels) if low else Group(*panels, run_panel(moment.run))
 
 
-def device_panel(r: Reading, history: History) -> Panel:
+def _lines(r: Reading) -> int:
+    """Lines of a device's panel without its processes."""
+    reasons = any(t not in NORMAL for t in r.throttle or ())
+    return 4 + (r.power is not None) + (r.temperature is not None) + bool(_clocks(r)) + reasons
+
+
+def device_panel(r: Reading, history: History, width: int = 110, processes: int = MOST) -> Panel:
     """One device."""
+    narrow = width < 72
+    columns = max(4, min(BAR, width - 36)) if narrow else BAR
     grid = Table.grid(padding=(0, 1))
-    grid.add_column(style="dim", width=7)
-    grid.add_column(width=24, no_wrap=True)
-    grid.add_column(width=28, no_wrap=True)
-    grid.add_column(no_wrap=True)
+    grid.add_column(style="dim", width=7 if width >= 44 else 6)
+    grid.add_column(width=columns, no_wrap=True)
+    grid.add_column(width=min(22, width - 10) if narrow else 28, no_wrap=True)
+    if not narrow:
+        grid.add_column(no_wrap=True)
+
+    def row(name: str, share: float | None, warm: float, hot: float, value: str, spark: Text) -> None:
+        cells = (name, _bar(share, warm, hot, columns), value, spark)
+        grid.add_row(*cells[: len(grid.columns)])
+
     used = r.memory_used / r.memory_total if r.memory_used is not None and r.memory_total else None
     total = show_size(r.memory_total) if r.memory_total else "unknown"
     held = f"{show_size(r.memory_used)} of {total}" if r.memory_used is not None else f"unknown of {total}"
-    grid.add_row("memory", _bar(used, 0.8, 0.95), held, history.spark(r, "memory", 1.0))
+    row("memory", used, 0.8, 0.95, held, history.spark(r, "memory", 1.0))
     busy = "unknown" if r.utilization is None else f"{r.utilization:.0%} busy"
-    grid.add_row("work", _bar(r.utilization, 2.0, 2.0), busy, history.spark(r, "busy", 1.0))
+    row("work", r.utilization, 2.0, 2.0, busy, history.spark(r, "busy", 1.0))
     if r.power is not None:
         share = r.power / r.power_limit if r.power_limit else None
         of = f" of {r.power_limit:.0f} W" if r.power_limit else " W"
-        grid.add_row("power", _bar(share, 0.97, 1.1), f"{r.power:.0f}{of}", history.spark(r, "power", r.power_limit))
+        row("power", share, 0.97, 1.1, f"{r.power:.0f}{of}", history.spark(r, "power", r.power_limit))
     if r.temperature is not None:
-        grid.add_row(
-            "heat",
-            _bar(r.temperature / 100, 0.83, 0.9),
-            f"{r.temperature:.0f} °C",
-            history.spark(r, "heat", 100.0),
-        )
+        row("heat", r.temperature / 100, 0.83, 0.9, f"{r.temperature:.0f} °C", history.spark(r, "heat", 100.0))
     rest = _clocks(r)
     body: list[RenderableType] = [grid]
     if rest:
@@ -91,18 +109,19 @@ def device_panel(r: Reading, history: History) -> Panel:
     reasons = [t for t in r.throttle or () if t not in NORMAL]
     if reasons:
         body.append(Text.assemble(("held back by ", "dim"), (", ".join(reasons), "yellow")))
-    body.append(_holders(r))
+    if processes:
+        body.append(_holders(r, processes))
     title = r.device if r.kind == "cpu" or r.index == 0 else f"{r.index}: {r.device}"
     clock = datetime.datetime.fromtimestamp(r.time).strftime("%H:%M:%S")
     return Panel(Group(*body), title=Text(title, style="bold"), subtitle=clock, title_align="left", subtitle_align="right",
                  box=box.ROUNDED, border_style="dim", padding=(0, 1))  # fmt: skip
 
 
-def _bar(share: float | None, warm: float, hot: float) -> Text:
+def _bar(share: float | None, warm: float, hot: float, columns: int) -> Text:
     if share is None:
-        return Text("─" * 24, style="dim")
+        return Text("─" * columns, style="dim")
     style = "red" if share >= hot else "yellow" if share >= warm else "green"
-    return Text(bar(share, 24), style=f"{style} on grey23")
+    return Text(bar(share, columns), style=f"{style} on grey23")
 
 
 def _clocks(r: Reading) -> str:
@@ -119,7 +138,7 @@ def _clocks(r: Reading) -> str:
     return " · ".join(found)
 
 
-def _holders(r: Reading) -> RenderableType:
+def _holders(r: Reading, most: int) -> RenderableType:
     """Processes by their memory; "not available" where the driver does not tell, never 0."""
     if r.holders is None:
         return Text("memory by process: not available (the driver does not tell)", style="dim")
@@ -130,7 +149,7 @@ def _holders(r: Reading) -> RenderableType:
     table.add_column(min_width=22, no_wrap=True)
     table.add_column(justify="right", min_width=13)
     table.add_column(style="dim")
-    for h in r.holders[:6]:
+    for h in r.holders[:most]:
         kind = "" if r.kind == "cpu" else h.kind
         table.add_row(str(h.pid or ""), h.name or "unknown", _bytes(h), kind)
     return table
@@ -155,8 +174,10 @@ def run_panel(run: Attached) -> Panel:
     for name, promised_rate in run.planned_rates.items():
         phase, unit = rate_unit(name)
         low, likely, high = promised_rate
-        measured = run.measured.get(name)
-        seen = show_rate(measured, unit) if measured is not None else "not measured yet"
+        measured, word = run.measured.get(name), ""
+        if measured is None and not run.outcome:  # the work's own figure beside its progress, until it is measured
+            measured, word = _shown_rate(run, name), "now "
+        seen = word + show_rate(measured, unit) if measured is not None else "not measured yet"
         promised = f"planned {show_rate(likely, unit)} ({show_rate(low, '').strip()} to {show_rate(high, '').strip()})"
         table.add_row(phase, promised, seen, _rate_verdict(measured, promised_rate))
     body: list[RenderableType] = [_progress(run), table]
@@ -172,6 +193,14 @@ def run_panel(run: Attached) -> Panel:
     title = Text.assemble((f"{run.kind} {run.workload}", "bold"), (f"  {run.id}", "dim"))
     style = "red" if run.outcome and run.outcome != "ok" else "cyan"
     return Panel(Group(*body), title=title, title_align="left", box=box.ROUNDED, border_style=style, padding=(0, 1))
+
+
+def _shown_rate(run: Attached, name: str) -> float | None:
+    """ "tokens_per_s" of the progress for "train_tokens_per_s", where no other promise has the same unit."""
+    unit = name.partition("_")[2]
+    value = run.shown.get(unit)
+    alone = sum(other.partition("_")[2] == unit for other in run.planned_rates) == 1
+    return float(value) if alone and isinstance(value, int | float) else None
 
 
 def _progress(run: Attached) -> Text:

@@ -43,6 +43,11 @@ def capabilities(f: Facts) -> Values | None:
     return {"wish": wish}
 
 
+def forward_compatibility(f: Facts) -> Values | None:
+    said = (f.deep.unavailable or f.deep.error or "") if f.deep is not None else ""
+    return {"error": said} if "forward compatibility" in said else None
+
+
 def no_toolkit(f: Facts) -> Values | None:
     return (
         {}
@@ -108,6 +113,14 @@ RULES = (
         next={"any": "docker run --gpus all -e NVIDIA_DRIVER_CAPABILITIES=compute,utility ..."}, looks_at="environment",
         source="https://docs.nvidia.com/datacenter/cloud-native/container-toolkit/latest/docker-specialized.html",
         date="2026-09-01",
+    ),
+    Rule(
+        id="forward-compatibility", title="CUDA's compatibility libraries do not run on this card", severity=ERROR,
+        check=forward_compatibility, evidence="{error}",
+        cause="The image (or LD_LIBRARY_PATH) brings a newer libcuda than the driver; that works on data centre cards only.",
+        next={"container": "update the driver on the host, or take an image with CUDA {driver_cuda} or older",
+              "any": "unset LD_LIBRARY_PATH"},
+        looks_at="deep test", source="https://docs.nvidia.com/deploy/cuda-compatibility/forward-compatibility.html", date="2026-09-01",
     ),
     Rule(
         id="docker-no-toolkit", title="Docker cannot hand the card to containers", severity=WARNING, check=no_toolkit,

@@ -5,9 +5,14 @@ import re
 from onecard.core.finding import ERROR, NOTE, WARNING
 from onecard.machine.facts import Facts
 from onecard.machine.rule import Rule, Values
+from onecard.machine.rules.card_start import explained
 
 XID = re.compile(r"Xid(?: \([^)]*\))?: (\d+)")
 """NVRM: Xid (PCI:0000:01:00): 79, pid=...: numbers in NVIDIA's Xid catalogue"""
+
+
+REFUSED = ("Key was rejected", "unavailable key is rejected")
+"""what modprobe and what the kernel itself say of a module that is not signed with a known key"""
 
 
 def xids(f: Facts) -> dict[int, str]:
@@ -24,15 +29,16 @@ def missing(f: Facts) -> Values | None:
 
 
 def mismatch(f: Facts) -> Values | None:
-    if "version mismatch" not in (f.nvml_error or "").lower():
-        return None
-    return {"error": f.nvml_error, "module": f.driver_module or "unknown"}
+    said = f.nvml_error if "version mismatch" in (f.nvml_error or "").lower() else None
+    if said is None and not f.cards:
+        said = next((line for line in reversed(f.kernel_log) if "NVRM: API mismatch" in line), None)
+    return {"error": said, "module": f.driver_module or "unknown"} if said else None
 
 
 def refused_by_secure_boot(f: Facts) -> bool:
     """The kernel would not load an unsigned module."""
-    said = f.module_signing_refused or any("Key was rejected" in line for line in f.kernel_log)
-    return bool(f.secure_boot and said and f.modules is not None and "nvidia" not in f.modules)
+    said = f.module_signing_refused or any(word in line for line in f.kernel_log for word in REFUSED)
+    return bool(f.secure_boot and said and not f.cards and "nvidia" not in (f.modules or ()))
 
 
 def secure_boot(f: Facts) -> Values | None:
@@ -47,11 +53,31 @@ def nouveau(f: Facts) -> Values | None:
 
 
 def not_loaded(f: Facts) -> Values | None:
-    if not f.nvml_library or f.modules is None or f.wsl or f.container or f.system != "linux" or f.cards:
+    said = "not loaded" in (f.nvml_error or "").lower()
+    if (
+        f.wsl
+        or f.container
+        or f.system != "linux"
+        or f.cards
+        or not (said or (f.nvml_library and f.modules is not None))
+    ):
         return None
-    if "nvidia" in f.modules or not f.has_nvidia or "nouveau" in f.modules or refused_by_secure_boot(f) or mismatch(f):
+    if {"nvidia", "nouveau"} & set(f.modules or ()) or not (f.has_nvidia or said):
+        return None
+    if refused_by_secure_boot(f) or mismatch(f) or explained(f) or missing(f):
         return None
     return {"error": f.nvml_error or "no nvidia module is loaded"}
+
+
+def sees_no_card(f: Facts) -> Values | None:
+    """The driver answers, and what it says is none of the faults that have a rule of their own."""
+    said = (f.nvml_error or "").lower()
+    known = ("late", "lost", "not loaded", "blocked by the operating", "nvidia-ml-py")
+    if not said or f.cards or f.container or not f.has_nvidia or any(word in said for word in known):
+        return None
+    if mismatch(f) or explained(f) or refused_by_secure_boot(f) or nouveau(f) or missing(f) or 79 in xids(f):
+        return None
+    return {"error": f.nvml_error, "adapters": ", ".join(f.nvidia_adapters) or "a card of Windows"}
 
 
 def late(f: Facts) -> Values | None:
@@ -89,7 +115,7 @@ def program_faults(f: Facts) -> Values | None:
 
 def suspended(f: Facts) -> Values | None:
     slept = next((line for line in reversed(f.kernel_log) if "suspend exit" in line), None)
-    blind = f.deep is not None and f.deep.available is False and f.torch is not None and f.torch.cuda is not None
+    blind = f.deep is not None and f.deep.available is False and f.torch is not None and bool(f.torch.cuda)
     return {"line": slept} if slept and blind and f.cards else None
 
 
@@ -104,11 +130,13 @@ def cannot_see(f: Facts) -> Values | None:
     d = f.deep
     if d is None or d.available is not False or not f.torch or not f.torch.cuda or not f.cards or suspended(f):
         return None
+    if "forward compatibility" in (d.unavailable or d.error or ""):
+        return None
     if f.environment.get("CUDA_VISIBLE_DEVICES") is not None or (f.driver_cuda or 0) // 1000 < int(
         f.torch.cuda.split(".")[0]
     ):
         return None
-    return {"error": d.error or "torch.cuda.is_available() is False"}
+    return {"error": d.unavailable or d.error or "torch.cuda.is_available() is False"}
 
 
 def hidden(f: Facts) -> Values | None:
@@ -159,7 +187,7 @@ RULES = (
         id="driver-missing", title="No NVIDIA driver", severity=ERROR, check=missing,
         evidence="display adapter {adapter}, but neither the driver's module nor its library",
         cause="The card is on the bus, and nothing drives it.",
-        next={"linux": "sudo ubuntu-drivers install", "any": "install the driver from https://www.nvidia.com/drivers"},
+        next={"any": "{install_driver}"},
         looks_at="PCI bus, kernel modules, libnvidia-ml.so.1", source="https://ubuntu.com/server/docs/nvidia-drivers-installation",
         date="2026-09-01",
     ),
@@ -174,7 +202,7 @@ RULES = (
         id="secure-boot", title="Secure Boot refuses the driver", severity=ERROR, check=secure_boot,
         evidence='Secure Boot is on and the kernel said "Key was rejected by service"',
         cause="The driver's module is not signed with a key that the firmware knows.",
-        next={"any": "sudo mokutil --import /var/lib/shim-signed/mok/MOK.der && sudo reboot"},
+        next={"any": "sudo mokutil --import {signing_key} && sudo reboot"},
         looks_at="SecureBoot variable, kernel log, kernel modules",
         source="https://github.com/lcp/mokutil/issues/61", date="2026-09-01",
     ),
@@ -182,7 +210,7 @@ RULES = (
         id="nouveau-loaded", title="The nouveau driver holds the card", severity=ERROR, check=nouveau,
         evidence="kernel module nouveau is loaded, nvidia is not",
         cause="nouveau has no CUDA, and the two cannot share a card.",
-        next={"any": "sudo ubuntu-drivers install && sudo reboot"},
+        next={"any": "{install_driver} && sudo reboot"},
         looks_at="kernel modules", source="https://github.com/Oneflow-Inc/oneflow/issues/3106", date="2026-09-01",
     ),
     Rule(
@@ -190,6 +218,15 @@ RULES = (
         evidence="{error}", cause='nvidia-smi "couldn\'t communicate": the module was not built for this kernel, or failed to load.',
         next={"any": "sudo modprobe nvidia || sudo dkms autoinstall"}, looks_at="NVML's answer, kernel modules",
         source="https://github.com/lcp/mokutil/issues/61", date="2026-09-01",
+    ),
+    Rule(
+        id="driver-sees-no-card", title="The driver runs and finds no card", severity=ERROR, check=sees_no_card,
+        evidence='NVML says "{error}"; on the bus: {adapters}',
+        cause="The card did not start: power, seating, firmware, rights, or a driver that does not know it. The kernel's log says which.",
+        next={"any": "sudo dmesg | grep -iE 'nvrm|nvidia'", "windows": "pnputil /enum-devices /class Display /problem",
+              "wsl": "wsl --shutdown (in Windows), and try nvidia-smi there"},
+        looks_at="NVML's answer, PCI bus", source="https://github.com/NVIDIA/open-gpu-kernel-modules/issues/1151",
+        date="2026-09-01", confidence="medium",
     ),
     Rule(
         id="driver-late", title="The driver does not answer", severity=ERROR, check=late,

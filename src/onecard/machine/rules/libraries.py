@@ -46,7 +46,11 @@ def flash_abi(f: Facts) -> Values | None:
     if not built or not f.torch:
         return None
     own = ".".join(str(n) for n in parts(f.torch.version)[:2])
-    return {"flash": version, "built": built[1]} if built[1] != own else None
+    if built[1] != own:
+        return {"flash": version, "built": f"torch {built[1]}"}
+    cuda = re.search(r"\+cu(\d{2})", version)
+    other = cuda and f.torch.cuda and cuda[1] != str(parts(f.torch.cuda)[0])
+    return {"flash": version, "built": f"CUDA {cuda[1]}"} if cuda and other else None
 
 
 def flash_card(f: Facts) -> Values | None:
@@ -66,6 +70,11 @@ def two_cudnn(f: Facts) -> Values | None:
     if len(majors) < 2:
         return None
     return {"copies": "; ".join(f"cuDNN {m} in {p}" for p, m in f.cudnn_copies.items())}
+
+
+def stub(f: Facts) -> Values | None:
+    folders = [x for x in f.environment.get("LD_LIBRARY_PATH", "").split(":") if x.rstrip("/").endswith("/stubs")]
+    return {"folder": folders[0]} if folders and f.has_nvidia else None
 
 
 def pyg_mismatch(f: Facts) -> Values | None:
@@ -159,7 +168,7 @@ RULES = (
     ),
     Rule(
         id="flash-attn-abi", title="flash-attn was built for another PyTorch", severity=ERROR, check=flash_abi,
-        evidence="flash-attn {flash} was built for torch {built}; torch {torch} is installed",
+        evidence="flash-attn {flash} was built for {built}; torch {torch} with CUDA {torch_cuda} is installed",
         cause='Its compiled code needs exactly that release ("undefined symbol").',
         next={"any": "python -m pip uninstall -y flash-attn"}, looks_at="the build tag in the package version",
         source="https://github.com/Dao-AILab/flash-attention/issues/950", date="2026-09-01",
@@ -185,6 +194,13 @@ RULES = (
         source="https://github.com/SYSTRAN/faster-whisper/issues/516", date="2026-09-01",
     ),
     Rule(
+        id="libcuda-stub", title="The linker's stub hides the driver's library", severity=ERROR, check=stub,
+        evidence="LD_LIBRARY_PATH holds {folder}",
+        cause='The libcuda.so there is for linking only ("CUDA driver is a stub library").',
+        next={"any": "unset LD_LIBRARY_PATH"}, looks_at="environment", confidence="medium",
+        source="https://docs.nvidia.com/cuda/cuda-installation-guide-linux/", date="2026-09-01",
+    ),
+    Rule(
         id="pyg-extension-mismatch", title="A PyTorch Geometric extension belongs to another PyTorch", severity=ERROR,
         check=pyg_mismatch, evidence="{wrong}, but torch {torch}",
         cause='Its compiled code needs exactly that release ("undefined symbol"); PyTorch Geometric works without it.',
@@ -205,8 +221,7 @@ RULES = (
         id="xllamacpp-cpu", title="xllamacpp was built without the GPU", severity=WARNING, check=xllamacpp_cpu,
         evidence="xllamacpp {version} has no CUDA code, and {card} is there",
         cause="The wheels on the public index are for the CPU; builds with CUDA or Vulkan are on the project's own index.",
-        next={"any": "python -m pip install --force-reinstall xllamacpp --index-url "
-                     "https://xorbitsai.github.io/xllamacpp/whl/cu128"},
+        next={"any": "{install_llama}"},
         looks_at="the package's library file", source="https://github.com/xorbitsai/xllamacpp#installation", date="2026-10-01",
     ),
     Rule(

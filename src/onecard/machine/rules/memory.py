@@ -43,6 +43,16 @@ def nobody(f: Facts) -> Values | None:
     return None
 
 
+def nearly_full(f: Facts) -> Values | None:
+    """Where the driver does not tell who holds memory (Windows, WSL2), the sum is all there is to see."""
+    for r in f.readings:
+        told = r.holders is not None and all(h.bytes is not None for h in r.holders)
+        if r.kind == "cpu" or told or not r.memory_total or (r.memory_used or 0) < max(3 * GiB, 0.5 * r.memory_total):
+            continue
+        return {"used": show_size(r.memory_used or 0), "total": show_size(r.memory_total), "device": r.device}
+    return None
+
+
 def spilled(f: Facts) -> Values | None:
     d = f.deep
     if d is None or d.full_slowdown is None or d.full_slowdown < 3 or not (f.system == "windows" or f.wsl):
@@ -145,6 +155,15 @@ RULES = (
         cause="A process that died badly, one of another user, or one in a container.",
         next={"any": "sudo fuser -v /dev/nvidia*"}, looks_at="used memory against the sum of processes",
         source="https://github.com/pytorch/pytorch/issues/35901", date="2026-09-01", confidence="medium",
+    ),
+    Rule(
+        id="card-nearly-full", title="Much of the card's memory is in use", severity=WARNING, check=nearly_full,
+        evidence="{used} of {total} of {device}; the driver does not say by whom",
+        cause="Browsers, games and other programs hold it; above the limit Windows moves memory to RAM, and everything crawls.",
+        next={"any": "Task Manager > Details > Select columns > Dedicated GPU memory (in Windows)",
+              "linux": "nvidia-smi", "container": "nvidia-smi (on the host)",
+              "wsl": "Task Manager > Details > Select columns > Dedicated GPU memory (in Windows)"},
+        looks_at="used memory", source="https://nvidia.custhelp.com/app/answers/detail/a_id/5490", date="2026-09-01",
     ),
     Rule(
         id="spills-to-host", title="Full memory spills into host memory instead of failing", severity=WARNING, check=spilled,

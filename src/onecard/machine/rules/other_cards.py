@@ -8,27 +8,22 @@ INSTALL = "python -m pip install uv && uv pip install torch --torch-backend=auto
 PERMISSIONS = "https://github.com/ROCm/legacy-rocm-build/issues/5613"
 
 
-def _compute_card(f: Facts) -> bool:
-    """An AMD card with memory of its own, as its readings show; integrated graphics have little."""
-    return f.has_amd and any(r.kind == "rocm" and (r.memory_total or 0) >= 4 * 1024**3 for r in f.readings)
+def hidden(f: Facts) -> Values | None:
+    names = [n for n in ("HIP_VISIBLE_DEVICES", "ROCR_VISIBLE_DEVICES") if f.environment.get(n) in ("", "-1")]
+    return (
+        {"name": names[0], "wish": f.environment[names[0]]} if names and f.has_amd and f.torch and f.torch.hip else None
+    )
 
 
 def wrong_build(f: Facts) -> Values | None:
-    if not _compute_card(f) or not f.torch or f.torch.hip or f.has_nvidia or f.system != "linux":
+    if not f.has_compute_amd or not f.torch or f.torch.hip or f.has_nvidia or f.system != "linux":
         return None
-    return {"device": next(r.device for r in f.readings if r.kind == "rocm"), "kind": "CUDA" if f.torch.cuda else "CPU"}
+    device = next((r.device for r in f.readings if r.kind == "rocm"), "an AMD card")
+    return {"device": device, "kind": "CUDA" if f.torch.cuda else "CPU"}
 
 
 def wrong_build_for_arc(f: Facts) -> Values | None:
-    if (
-        not f.has_arc
-        or not f.torch
-        or f.torch.xpu
-        or f.torch.cuda
-        or f.torch.hip
-        or f.has_nvidia
-        or "+xpu" in f.torch.version
-    ):
+    if not f.has_arc or not f.torch or f.torch.xpu or f.torch.hip or f.has_nvidia or "+xpu" in f.torch.version:
         return None
     return {"adapter": next(a for a in f.adapters if a.startswith("8086:"))}
 
@@ -90,6 +85,11 @@ RULES = (
         cause='ROCm then finds no device ("no HIP GPUs are available").',
         next={"any": "sudo usermod -a -G render,video $LOGNAME (then log in again)"}, looks_at="groups", source=PERMISSIONS,
         date="2026-09-01",
+    ),
+    Rule(
+        id="amd-hidden", title="A variable hides the AMD card", severity=ERROR, check=hidden, evidence='{name}="{wish}"',
+        cause="An empty value or -1 leaves no device.", next={"any": "unset {name}"}, looks_at="environment",
+        source="https://rocm.docs.amd.com/en/latest/conceptual/gpu-isolation.html", date="2026-09-01",
     ),
     Rule(
         id="amd-pretended-version", title="The AMD card pretends to be another", severity=NOTE, check=pretended,

@@ -73,12 +73,23 @@ def bandwidth(f: Facts) -> Values | None:
             "expected": f"{d.expected['bandwidth'] / 1e9:.0f}", "why": _why_slow(f)}  # fmt: skip
 
 
+def _watts(f: Facts) -> str:
+    found = power_limit(f) or {}
+    return f"{found.get('limit')} of {found.get('default')} W"
+
+
 def _why_slow(f: Facts) -> str:
     r = f.deep.load if f.deep is not None else None
     if r is not None and r.memory_clock and r.memory_clock_max and r.memory_clock < 0.9 * r.memory_clock_max:
         return f"its memory ran at {r.memory_clock / 1e6:.0f} of {r.memory_clock_max / 1e6:.0f} MHz"
     if r is not None and any(t.startswith("heat") for t in r.throttle or ()):
         return "it is too hot"
+    if f.on_battery:
+        return "the laptop runs on its battery"
+    if power_limit(f):
+        return f"its power limit is low: {_watts(f)}"
+    if any(c.ecc for c in f.cards) and r is not None:
+        return "error correction (ECC) takes a part of it"
     if any(h.kind != "graphics" for h in f.holders):
         return "another program uses it at the same time"
     return "another program uses it, it saves power, or the name is of a faster variant"

@@ -23,7 +23,8 @@ def cpu_build(f: Facts) -> Values | None:
     t = f.torch
     if not t or not f.has_nvidia or t.cuda or t.hip or t.xpu or _beyond(f):
         return None
-    return {}
+    # A version without a tag says nothing: only where the build itself was asked for its CUDA.
+    return {} if t.cuda == "" or t.version.endswith("+cpu") else None
 
 
 def _beyond(f: Facts) -> bool:
@@ -41,7 +42,7 @@ def no_torch(f: Facts) -> Values | None:
 
 
 def driver_too_old(f: Facts) -> Values | None:
-    if not f.torch or not f.torch.cuda:
+    if not f.torch or not f.torch.cuda or card_too_old(f):  # a newer driver would not bring the kernels back
         return None
     windows = f.system == "windows" or f.wsl
     if installed_driver_runs(f.driver, f.driver_cuda, f.torch.cuda, "windows" if windows else "linux") is not False:
@@ -100,7 +101,8 @@ def python_too_new(f: Facts) -> Values | None:
 
 
 def python_too_old(f: Facts) -> Values | None:
-    return {"lowest": "3.11"} if parts(f.python.version)[:2] < PYTHONS[0] else None
+    version = parts(f.python.version)[:2]
+    return {"lowest": "3.11"} if version and version < PYTHONS[0] else None
 
 
 def python_32(f: Facts) -> Values | None:

@@ -25,6 +25,11 @@ def linux_driver(f: Facts) -> Values | None:
     return {"library": f.wsl_library}
 
 
+def blocked(f: Facts) -> Values | None:
+    said = f.nvml_error or ""
+    return {"error": said} if f.wsl and not f.cards and "blocked by the operating system" in said else None
+
+
 def pinned(f: Facts) -> Values | None:
     return {} if f.wsl and f.deep is not None and f.deep.pinned is False else None
 
@@ -69,6 +74,13 @@ RULES = (
         cause="Only the driver in Windows counts; a Linux driver (also one that came with a toolkit package) hides it.",
         next={"any": "sudo apt purge 'libnvidia-*' 'nvidia-driver-*' && sudo ldconfig"},
         looks_at="libcuda.so.1 of the loader", source="https://github.com/microsoft/WSL/issues/9092", date="2026-09-01",
+    ),
+    Rule(
+        id="wsl-gpu-blocked", title="Windows does not let WSL2 use the card", severity=ERROR, check=blocked,
+        evidence='NVML says "{error}"', cause="Windows' driver and WSL do not fit each other: one of them is too old, or a server "
+        "driver runs the card in TCC mode.",
+        next={"any": "wsl --update && wsl --shutdown (in Windows), then the newest NVIDIA driver there"}, looks_at="NVML's answer",
+        source="https://github.com/microsoft/WSL/issues/9938", date="2026-03-03",
     ),
     Rule(
         id="wsl-pinned-limit", title="WSL2 refuses page-locked memory", severity=WARNING, check=pinned,
