@@ -67,8 +67,6 @@ def know_this_machine(on_event: OnEvent | None = None) -> bool:
     from onecard.api import plans
     from onecard.machine import is_measured, look, measure
 
-    from onecard.machine import is_measured, look, measure
-
     known = is_measured()
     if not known:
         if on_event is not None:

@@ -6,7 +6,6 @@ interpreter lock) and copy memory for a moment. Both were measured when the mach
 """
 
 import hashlib
-import statistics
 import threading
 import time
 
@@ -57,6 +56,6 @@ def look(threads: int, available: int | None, hashes: float, bandwidth: float, h
     from onecard.machine.bandwidth import passes
 
     arithmetic = hashing(threads) / hashes
-    rates = [p.rate for p in passes(threads, available, seconds=SECONDS) if p.how == how]
-    memory = statistics.median(rates) / bandwidth if rates else arithmetic
+    rates = sorted(p.rate for p in passes(threads, available, seconds=SECONDS) if p.how == how)
+    memory = rates[len(rates) // 2] / bandwidth if rates else arithmetic
     return Pace(arithmetic=min(1.0, arithmetic), bandwidth=min(1.0, memory), at=time.time())
