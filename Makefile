@@ -8,6 +8,8 @@
 PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
+# As many tests at once as there are cores, each with one thread for arithmetic: more threads than cores are many times slower.
+TEST := OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n auto --dist worksteal
 PIP := $(BIN)/python -m pip --disable-pip-version-check install --quiet --constraint constraints.txt
 
 .PHONY: demo check test accuracy profiles bench gpu docs clean
@@ -31,10 +33,10 @@ check: $(VENV)/.all
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
 	$(BIN)/mypy
-	$(BIN)/python -m pytest -m "not slow and not gpu"
+	$(TEST) -m "not slow and not gpu"
 
 test: $(VENV)/.all
-	$(BIN)/python -m pytest
+	$(TEST)
 
 accuracy: $(VENV)/.all
 	$(BIN)/python benchmarks/published.py
