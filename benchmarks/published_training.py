@@ -1,8 +1,8 @@
 """Published training rows against traces: peak memory, and which batch sizes run.
 
-Every prediction here is a traced step of the code that was measured; nothing is fitted to any row, so all rows are held
-out. What was measured differs: litgpt prints the peak of bytes allocated; the BERT page reads the whole card by NVML,
-context included; timm's script tells which batch ran and which did not.
+Every prediction here is a traced step of the code that was measured, or (GPTQ bases) what `plan finetune` counts; nothing is
+fitted to any row, so all rows are held out. What was measured differs: litgpt prints the peak of bytes allocated; the BERT page
+reads the whole card by NVML, context included; timm's script tells which batch ran and which did not.
 """
 
 import gzip
@@ -21,9 +21,11 @@ from onecard.core.cost import Operation, Phase
 from onecard.core.ranges import Range
 from onecard.core.units import GiB, MiB
 from onecard.predict.peak import SPREAD
+from onecard.predict.price import price
 from onecard.predict.time import time_phase
+from onecard.workloads import finetune
 
-MEMORY, BRACKETS = "training, peak memory", "training, which batch runs"
+MEMORY, SPEED, BRACKETS = "training, peak memory", "fine-tuning, speed", "training, which batch runs"
 
 EAGER_CONTEXT = 1343 * MiB
 """CUDA context with all kernels loaded at once (CUDA below 11.7), as the BERT page shows it for PyTorch of 2022; later
@@ -155,6 +157,7 @@ def training_rate(row: Row) -> Mapped:
         predicted=step_seconds(row, case, batch).rate(batch),
         engine="eager PyTorch",
         quantity="speed",
+        target=SPEED if row["task"] == "nlp_finetuning" else "",
     )
 
 
@@ -170,11 +173,29 @@ def image_rate(row: Row) -> Mapped:
 
 
 def finetuning_seconds(row: Row) -> Mapped:
-    """Seconds of an optimizer step of eight micro-batches (Qwen)."""
+    """Seconds of an optimizer step of eight micro-batches (Qwen): LoRA as traced, GPTQ bases as `plan finetune` counts them."""
     if "QwenLM" not in row["source"]:
         raise Unmapped("the lengths of its samples, or its flags, are not in the row")
-    seconds = step_seconds(row, training_cases.qwen(row), 1) * 8
-    return Mapped(measured=float(row["value"]), predicted=seconds, engine="Qwen finetune.py", quantity="speed")
+    if "Q-LoRA" in row["software"]:
+        seconds, engine = counted_seconds(row, "gptq"), "plan finetune --method gptq"
+    else:
+        seconds, engine = step_seconds(row, training_cases.qwen(row), 1) * 8, "Qwen finetune.py"
+    return Mapped(measured=float(row["value"]), predicted=seconds, engine=engine, quantity="speed", target=SPEED)
+
+
+def counted_seconds(row: Row, method: str) -> Range:
+    """What `plan finetune` answers for a row of Qwen's page: rank 64 on all matrices, checkpoints, one sequence at a time."""
+    sequence = int(row["context_or_resolution"].removeprefix("seq="))
+    settings = finetune.Settings(
+        model=row["model"].lower(),
+        method=method,
+        rank=64,
+        batch=8,
+        micro_batch=1,
+        sequence=sequence,
+        checkpointing=True,
+    )
+    return price(finetune.cost(settings), device_of(row)).time["train"].seconds
 
 
 def denoising_rate(row: Row) -> Mapped:

@@ -50,7 +50,7 @@ def qwen(row: Row) -> Case:
     """LoRA, on the chat models as it is and on the base models with embedding and head; states exist in the second step."""
     software = row["software"]
     if "Q-LoRA" in software:
-        raise Unmapped("GPTQ int4 base: old kernels that unpack in PyTorch, not traced")
+        raise Unmapped("GPTQ int4 base: memory of the old loss is not counted")
     if "LoRA" not in software:
         raise Unmapped("DeepSpeed's flat buffers are not traced")
     arguments = {

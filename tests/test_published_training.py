@@ -45,6 +45,31 @@ def test_the_bert_ladder_within_five_percent():
     assert statistics.median(map(abs, found.values())) < 0.01
 
 
+def test_fine_tuning_speed_within_fifteen_percent_in_the_median():
+    """Qwen's LoRA (traced), its GPTQ bases (counted, as `plan finetune` answers) and the BERT ladder."""
+    found = {"traced": [], "counted": [], "bert": []}
+    for row in ROWS:
+        mapper = published_training.MAPPERS.get((row.file, row["task"]))
+        if row.file != "speed" or row["task"] not in ("llm_finetuning", "nlp_finetuning"):
+            continue
+        try:
+            mapped = mapper(row)
+        except frame.Unmapped:
+            continue
+        kind = "bert" if row["task"] == "nlp_finetuning" else "counted" if "Q-LoRA" in row["software"] else "traced"
+        found[kind].append(mapped.predicted.likely / mapped.measured - 1)
+    assert [len(rows) for rows in found.values()] == [36, 24, 9]
+    for rows in found.values():
+        assert statistics.median(map(abs, rows)) < 0.15
+
+
+def test_the_counted_law_of_finetune_agrees_with_published_lora_rows():
+    rows = [r for r in ROWS if r.file == "speed" and "finetune.py LoRA," in r["software"]]
+    errors = [published_training.counted_seconds(r, "lora").likely / float(r["value"]) - 1 for r in rows]
+    assert len(errors) == 18
+    assert statistics.median(map(abs, errors)) < 0.15
+
+
 def test_nine_of_ten_brackets_are_right():
     rows = [r for r in ROWS if r.file == "memory" and r["task"] == "cnn_training"]
     right = sum(m.predicted.likely == m.measured for m in map(published_training.timm_bracket, rows))

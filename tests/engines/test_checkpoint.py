@@ -62,7 +62,15 @@ def test_a_damaged_one_is_passed_over_for_the_one_before(tmp_path, harm):
         payload.unlink()
     else:
         payload.with_suffix(".json").write_text('{"step": 2, "payl')
-    assert checkpoint.load(tmp_path)[0].step == 1
+    found = checkpoint.load(tmp_path)[0]
+    assert found.step == 1
+    assert "step 2" in checkpoint.passed_over(tmp_path, found)
+    assert "from step 1" in checkpoint.passed_over(tmp_path, found)
+
+
+def test_where_the_newest_is_whole_nothing_is_passed_over(tmp_path):
+    save(tmp_path, 1)
+    assert checkpoint.passed_over(tmp_path, save(tmp_path, 2)) == ""
 
 
 def test_all_damaged_is_a_clear_error_and_nothing_is_deleted(tmp_path):

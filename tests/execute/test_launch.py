@@ -202,3 +202,13 @@ def test_kill_9_of_the_parent_lets_the_child_save_and_loses_nothing(make_job, tm
     record = record_of(journal.path)
     assert record.outcome == "stopped" and record.quality == {"saved": True}
     assert (journal.path.parent / "saved").exists()
+
+
+def test_a_killed_training_says_from_which_step_it_goes_on(tmp_path):
+    from onecard.engines import checkpoint
+    from onecard.execute.killed import killed_ending
+
+    torch = pytest.importorskip("torch")
+    assert "resume" not in killed_ending(-9, 0, tmp_path).next
+    checkpoint.save(tmp_path, 40, {"w": torch.zeros(3)}, {}, {})
+    assert f"onecard resume {tmp_path.name} goes on from step 40" in killed_ending(-9, 0, tmp_path).next

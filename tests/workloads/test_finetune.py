@@ -264,3 +264,31 @@ def test_a_gguf_file_cannot_be_fine_tuned(tmp_path, monkeypatch):
     monkeypatch.setattr(catalog, "model", lambda name: known, raising=False)
     with pytest.raises(BadSetting, match="GGUF"):
         finetune.model_of("a.gguf")
+
+
+def test_epochs_become_steps_by_the_rows_of_the_file(model, data):
+    """27 of 30 rows are learnt from, 8 a step."""
+    given = {"model": model, "data": data, "batch": 8, "epochs": 3.0}
+    assert finetune.steps_of(make(Settings, given)) == 11
+    assert finetune.steps_of(make(Settings, {**given, "steps": 5})) == 5
+    assert finetune.steps_of(make(Settings, {"model": model})) == 100
+
+
+@pytest.mark.slow
+def test_a_run_by_epochs_ends_where_the_plan_said(run_workload, settings):
+    ran = run_workload("finetune", settings(steps=None, epochs=2.0))
+    assert ran.ending.outcome == "ok", ran.ending.error
+    assert ran.ending.quality["steps"] == 7 == finetune.steps_of(make(Settings, settings(steps=None, epochs=2.0)))
+
+
+def test_a_gptq_base_is_priced_and_not_run(model):
+    """Half a byte a weight, its groups' scales and zeros, as nf4 within 2 %; running it is refused with the way out."""
+    peaks = {}
+    for method in ("lora", "qlora", "gptq"):
+        settings = make(Settings, {"model": "llama-3.1-8b", "method": method, "micro_batch": 1})
+        parts = {p.name: p.bytes.likely for p in finetune.cost(settings).phases[0].parts}
+        peaks[method] = parts["weights"]
+    assert peaks["gptq"] == pytest.approx(peaks["qlora"], rel=0.02)
+    assert peaks["gptq"] < 0.45 * peaks["lora"]
+    with pytest.raises(BadSetting, match="priced, not run"):
+        finetune.needs(make(Settings, {"model": model, "method": "gptq"}))

@@ -144,6 +144,12 @@ def listed(folder: Path) -> list[Checkpoint]:
     return found
 
 
+def passed_over(folder: Path, made: Checkpoint) -> str:
+    """What to tell where newer checkpoints than the one that was loaded are damaged; "" where none is."""
+    newer = [f"step {c.step}: {damage(folder, c)}" for c in listed(folder) if c.step > made.step]
+    return f"damaged checkpoint ({'; '.join(newer)}): going on from step {made.step}" if newer else ""
+
+
 def last(folder: Path) -> Checkpoint | None:
     """The newest checkpoint whose payload has the right size; quick, so that a parent may ask after every crash."""
     for found in reversed(listed(folder)):

@@ -32,6 +32,8 @@ def restore(session: Session, net: Any, optimizer: Any) -> dict[str, Any] | None
     if found is None:
         return None
     made, saved = found
+    if told := checkpoint.passed_over(session.folder, made):
+        session.emit("log", text=told)
     try:
         net.load_state_dict(saved["net"])
     except RuntimeError as error:

@@ -5,6 +5,7 @@ the file is read and written to. A step's rows and dropout follow from (seed, st
 on bit by bit.
 """
 
+import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -146,8 +147,9 @@ def run(settings: Any, session: Session, task: Task) -> dict[str, Any]:
 
     torch.set_num_threads(session.threads)
     torch.set_default_device(session.device)
-    session.baseline()
     net = net_of(settings, task)
+    text_model.load_libraries(net)
+    session.baseline()
     idle = as_it_is(settings, task)
     with session.phase("prepare"):
         asked = rows.texts(task.asked, task.columns[0]) if task.asked else []
@@ -214,7 +216,10 @@ def _judge(session: Session, data: Any, state: Any, task: Task) -> dict[str, Any
     with session.phase("evaluate"):
         figures: dict[str, Any] = data.loss(state, session.device)
     with session.phase("write"):
+        start = time.perf_counter()
         written = data.write(state, sources, session.device)
+        if not task.asked:
+            session.measured("write_rows_per_s", len(sources) / (time.perf_counter() - start), "rows/s")
     return figures | {
         **task.score(sources, targets, written),
         "exact_share": sum(w == t for w, t in zip(written, targets, strict=True)) / len(targets),

@@ -47,6 +47,8 @@ def finetune(
             steps = max(1, math.ceil(epochs * sequences / recipe.batch))
             recipe = msgspec.structs.replace(recipe, steps=steps, every=max(1, -(-steps // 10)))
         resumed = checkpoint.newest_whole(session.folder)
+        if resumed is not None and (told := checkpoint.passed_over(session.folder, resumed)):
+            session.emit("log", text=told)
         if resumed is None:
             # weights and optimizer of what is trained; merged model and GGUF at the end
             checkpoint.check_disk(session.folder, 3 * trained_bytes, 2 * model_bytes if gguf else 0.0)

@@ -21,6 +21,16 @@ def _quiet() -> Any:
     return transformers
 
 
+def load_libraries(net: TextNet) -> None:
+    """Import what the net and its judges come from, so that a run's memory does not count it as the work's."""
+    import importlib
+
+    _quiet()
+    importlib.import_module(f"transformers.models.{net.family}.modeling_{net.family}")
+    importlib.import_module("tokenizers")
+    importlib.import_module("torchmetrics.functional.text")
+
+
 def build_net(net: TextNet, *, classes: int, dropout: float, checkpointing: bool, weights: bool = False) -> Any:
     """The net on the current default device, in training mode; classes: outputs of a classifier, 0 for a pair net.
 

@@ -99,6 +99,8 @@ def restore(session: Session, state: State) -> int:
     if found is None:
         return 0
     made, saved = found
+    if told := checkpoint.passed_over(session.folder, made):
+        session.emit("log", text=told)
     try:
         state.net.load_state_dict(saved["net"])
     except RuntimeError as error:

@@ -9,6 +9,7 @@ import re
 import signal
 from pathlib import Path
 
+from onecard.engines import checkpoint
 from onecard.execute.outcome import Ending
 
 _COUNTERS = ("/proc/vmstat", "/sys/fs/cgroup/memory.events", "/sys/fs/cgroup/memory/memory.oom_control")
@@ -31,6 +32,9 @@ def kernel_kills() -> int:
 def killed_ending(code: int, kills: int, folder: Path) -> Ending:
     """The Ending of a child that told none. `kills`: how far the kernel's count rose."""
     log = f"what its libraries said last is in {folder / 'log.txt'}"
+    reached = checkpoint.last(folder)
+    if reached is not None:
+        log = f"onecard resume {folder.name} goes on from step {reached.step}; {log}"
     if code == -getattr(signal, "SIGKILL", 9):
         if kills > 0:
             return Ending(

@@ -21,8 +21,11 @@ LOSS_TILE = (4096, 32768)
 (trl.kernels.chunked_logprob, TOKEN_CHUNK_SIZE and the caller's chunk_size in 1.16)"""
 
 
-PACKED = {"qlora": ("bitsandbytes", "nf4"), "gptq": ("gptq", "gptq-int4")}
-"""methods whose base model is in 4 bits: whose kernels unpack it, and the format"""
+PACKED = {"qlora": ("bitsandbytes", "nf4", 0.52, 2.0), "gptq": ("gptq", "gptq-int4", 7.5, 9.0)}
+"""methods whose base model is in 4 bits -> whose kernels unpack it, the format, and bytes read and written for each weight
+every time. bitsandbytes: one kernel reads half a byte and a scale, writes 16 bits. GPTQ learns through plain operators
+(AutoGPTQ nn_modules/qlinear/qlinear_cuda_old.py, forward): shifted into int32 (0.5 read, 4 written), to int8 (4, 1), masked
+(1, 1), less the zero point (1, 1), times the scale (1, 2); its exllama kernels have no backward pass"""
 
 
 class Tuning(msgspec.Struct, frozen=True, kw_only=True):
@@ -255,7 +258,7 @@ def _operations(model: Model, tuning: Tuning) -> tuple[Operation, ...]:
         ),
     ]
     if tuning.method in PACKED:
-        kernel, format = PACKED[tuning.method]
+        kernel, format, read, written = PACKED[tuning.method]
         small = sum(t.elements for t in adapted(model, "all"))
         times = passes * (forwards + 1.0)
         found.append(
@@ -263,8 +266,8 @@ def _operations(model: Model, tuning: Tuning) -> tuple[Operation, ...]:
                 kind="quantize",
                 kernel=kernel,
                 format=format,
-                read=0.52 * small * times,
-                written=2.0 * small * times,
+                read=read * small * times,
+                written=written * small * times,
                 launches=len(adapted(model, "all")) * times,
             )
         )

@@ -29,14 +29,17 @@ def record_view(record: Record, folder: str = "") -> RenderableType:
     pieces: list[RenderableType] = [head]
     if record.error:
         pieces.append(Text(record.error, "red" if record.outcome == "failed" else "yellow"))
-    if record.outcome == "failed" and all(m.measured is None for m in record.measurements if m.name != "memory.peak"):
-        return Group(*pieces)  # it failed before it measured anything: a table of promises would say nothing
+    seen = [m.name for m in record.measurements if m.measured is not None and m.name != "memory.peak"]
+    if record.outcome == "failed" and not seen:
+        return Group(*pieces)  # it failed before the work began: a table of promises would say nothing
     for title, chosen in (("memory", _memory(record)), ("speed", _speed(record))):
         if chosen:
             pieces += [Text(), measurement_table(title, chosen, record.measurements, whole=record.outcome == "ok")]
     pieces += [Text(line, "dim") for line in _notes(record)]
     if record.quality:
         pieces += [Text(), Text(_quality(record))]
+    if record.outcome == "stopped" and record.kind != "prove" and "train" in plan.get("estimate", {}).get("time", {}):
+        pieces.append(Text(f"onecard resume {record.id} goes on from its last checkpoint", "bold"))
     for rung in record.rungs:
         pieces.append(Text(f"out of memory: {rung.get('why', rung)}", "yellow"))
     if folder and record.outcome == "failed":

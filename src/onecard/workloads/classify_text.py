@@ -176,8 +176,9 @@ def run(settings: Settings, session: Session) -> dict[str, Any]:
 
     torch.set_num_threads(session.threads)
     torch.set_default_device(session.device)
-    session.baseline()
     net = net_of(settings)
+    text_model.load_libraries(net)
+    session.baseline()
     with session.phase("prepare"):
         data = text_labels.prepare(settings, net, session)
         course = course_of(settings, len(data.train))
