@@ -66,6 +66,13 @@ def test_readings_are_in_watts_hertz_and_bytes_and_unknown_ones_are_left_out(dri
     }
 
 
+def test_what_others_hold_before_a_run_is_its_baseline(driver):
+    from onecard.machine.environment import environment
+
+    assert environment("cuda")["device_used"] == 5 * 1024**3
+    assert "device_used" not in environment("cpu")
+
+
 def test_memory_of_another_process_is_not_ours(driver):
     assert sampler.process_bytes(os.getpid() + 1) is None
 

@@ -26,7 +26,11 @@ def environment(device_kind: str = "cpu") -> dict[str, Any]:
         "versions": versions(),
     }
     if device_kind == "cuda":
+        from onecard.machine.sampler import device_bytes
+
         found["driver"] = driver_version()
+        # The baseline: what others hold of the card before the run begins.
+        found["device_used"] = device_bytes()
     return found
 
 
