@@ -301,7 +301,18 @@ SHOWCASE = (
     ("small (up to 4B)", ("qwen3-0.6b", "llama-3.2-1b", "llama-3.2-3b", "gemma-3-4b")),
     ("medium (7B to 15B)", ("llama-3.1-8b", "qwen3-8b", "gemma-3-12b", "phi-4")),
     ("large and experts", ("gpt-oss-20b", "qwen3-30b-a3b", "gemma-3-27b", "llama-3.3-70b")),
+    # from here on only with --all
+    ("small (up to 4B)", ("smollm2-360m", "gemma-3-1b", "smollm2-1.7b", "qwen3-4b", "phi-3.5-mini")),
+    (
+        "medium (7B to 15B)",
+        ("llama-2-7b", "mistral-7b", "qwen2.5-7b", "gemma-2-9b", "mistral-nemo", "llama-2-13b", "qwen3-14b"),
+    ),
+    (
+        "large and experts",
+        ("deepseek-v2-lite", "mistral-small-24b", "qwen3-32b", "mixtral-8x7b", "qwen3-next-80b", "gpt-oss-120b"),
+    ),
 )
+"""what people run first, by what a card must have; the first twelve are what `can` shows unasked"""
 
 workload = Workload(
     settings=Settings,
