@@ -20,7 +20,6 @@ from onecard.planning import advice
 from onecard.planning.pace import quick_enough
 from onecard.planning.search import OFFLOAD_SETTINGS, Found, search, verdict
 
-
 SHOWN = 12
 """well-known cases of a workload that `can` shows unless it is asked for all"""
 
