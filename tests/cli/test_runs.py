@@ -65,9 +65,18 @@ def test_a_budget_that_is_too_small_leaves_with_one(onecard, gguf):
     assert code == 1 and "oom" in out
 
 
-def test_a_mistake_found_in_the_child_leaves_with_two_and_three_lines(onecard, gguf):
-    code, out, _ = onecard("prove", "chat", "--model", gguf, "--context", "64")
-    assert code == 2 and "need a context of 640" in out and "next: give --context 640" in out
+def test_a_mistake_found_before_the_child_leaves_with_two_and_no_record(onecard, gguf):
+    code, out, err = onecard("prove", "chat", "--model", gguf, "--context", "64")
+    assert code == 2 and "need a context of 640" in err and "next: give --context 640" in err
+    assert not out and not places.records_file().exists()
+
+
+def test_a_mistake_found_in_the_child_leaves_with_two_and_a_record(onecard, tmp_path):
+    (tmp_path / "broken.gguf").write_bytes(b"GGUF" + bytes(range(200)))
+    weights = ["--weights", str(tmp_path / "broken.gguf")]
+    code, out, _ = onecard("run", "chat", "--model", "llama-3.2-1b", "--context", "256", "--prompt", "Hi", *weights)
+    assert code == 2 and "failed" in out and "broken.gguf" in out and "predicted" not in out
+    assert store.find(places.records_file())[0].outcome == "failed"
 
 
 def test_one_answer_goes_to_standard_output_alone(onecard, gguf):
@@ -77,8 +86,8 @@ def test_one_answer_goes_to_standard_output_alone(onecard, gguf):
 
 
 def test_a_name_without_weights_says_how_to_give_them(onecard):
-    code, out, _ = onecard("run", "chat", "--model", "llama-3.2-1b", "--context", "256", "--prompt", "Hi")
-    assert code == 2 and "--weights" in out
+    code, _, err = onecard("run", "chat", "--model", "llama-3.2-1b", "--context", "256", "--prompt", "Hi")
+    assert code == 2 and "--weights" in err
 
 
 def test_no_records_yet_and_unknown_ones(onecard):

@@ -131,3 +131,24 @@ def test_a_host_without_room_is_said():
     found = search((choice("quant", 0, 1),), lambda v: split(100 - v["quant"], 5, 60, 20))
     assert found.verdict == NO
     assert all("the host would hold" in d.why for d in found.decisions)
+
+
+def test_a_layer_more_on_the_host_is_taken_before_keys_in_four_bits_and_never_many_layers():
+    """80 layers of 1 GiB and a cache that costs as much as two of them: what the device saves by 4 bits is one layer."""
+
+    def need(values):
+        cache = {"f16": 2.0, "q8_0": 1.0, "q4_0": 0.5}[values["kv_type"]]
+        return memory(values["n_gpu_layers"] * (1 + cache / 80), 40)
+
+    layers = tuple(range(81, -1, -1))
+    choices = (
+        Choice(setting="kv_type", options=("f16", "q8_0", "q4_0"), harms=(0.0, 0.02, 0.3), why=""),
+        Choice(setting="n_gpu_layers", options=layers, harms=tuple(i / 82 for i in range(82)), why=""),
+    )
+    found = search(choices, need)
+    assert found.verdict == OFFLOAD and found.chosen == {"kv_type": "f16", "n_gpu_layers": 39}
+    # A format that costs a tenth of the layers stays what it was, however much its harm.
+    wide = {0: 2.0, 1: 1.0}
+    quants = (choice("quant", 0, 0.1), choices[1])
+    found = search(quants, lambda v: memory(v["n_gpu_layers"] * wide[v["quant"]], 40))
+    assert found.chosen == {"quant": 1, "n_gpu_layers": 40}

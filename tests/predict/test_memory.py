@@ -106,3 +106,18 @@ def test_the_heap_of_a_processor_holds_more_than_what_lives_in_it():
     still = Cost(runtime="torch", phases=(Phase(name="decode", parts=parts[:1]),))
     assert "workspace" not in memory(still, CPU).parts
     assert "workspace" not in memory(msgspec.structs.replace(cost, runtime="llama.cpp"), CPU).parts
+
+
+def test_a_part_that_peaks_in_another_phase_is_told_as_it_is_there():
+    """transformers keeps the keys and values of the prompt only while it reads it: the whole context comes at the end."""
+    from onecard import plan
+
+    memory = plan(
+        "chat", model="smollm2-135m", engine="transformers", quant="bf16", context=1024, on="RTX 4070 Ti"
+    ).estimate.memory
+    whole = 30 * 2 * 3 * 64 * 1024 * 2  # layers x (K + V) x heads x width x tokens x 2 bytes
+    assert max(
+        memory.parts["kv_cache"].likely, memory.elsewhere.get("kv_cache", memory.parts["kv_cache"]).likely
+    ) == pytest.approx(whole, rel=0.02)
+    for name, size in memory.elsewhere.items():
+        assert name not in memory.parts or size.likely > memory.parts[name].likely

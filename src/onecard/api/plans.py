@@ -20,6 +20,9 @@ from onecard.planning import advice
 from onecard.planning.pace import quick_enough
 from onecard.planning.search import OFFLOAD_SETTINGS, Found, search, verdict
 
+SHOWN = 12
+"""well-known cases of a workload that `can` shows unless it is asked for all"""
+
 
 def workloads() -> tuple[str, ...]:
     """Names of the workloads that exist."""
@@ -88,8 +91,9 @@ def can(on: str | Device | None = None, *, everything: bool = False, budget: str
     plans: list[Plan] = []
     for name in names():
         work = get(name)
-        cases = work.showcase if everything else work.showcase[:12]
-        for group, case in cases:
+        order = {group: place for place, (group, _) in reversed(list(enumerate(work.showcase)))}
+        cases = work.showcase if everything else work.showcase[:SHOWN]
+        for group, case in sorted(cases, key=lambda c: order[c[0]]):
             answer = _Question(name, work, card, room, dict(case)).answer(advise=False)
             plans.append(msgspec.structs.replace(answer, notes=(group, *answer.notes)))
     return plans
@@ -128,12 +132,14 @@ class _Question:
         self.budget = budget
         self.factors = factors_of(card.name)
         self.given = {k: v for k, v in given.items() if v is not None}
+        self.costs: dict[msgspec.Struct, Cost] = {}
+        """by Settings: no device is in a Cost, so what was counted for one card holds for all that are tried"""
 
     def answer(self, *, advise: bool = True, explain: bool = False) -> Plan:
         """The Plan; with advice where it is a no."""
         found = self._search(self.given)
         settings = {**as_dict(make(self.work.settings, {**self.given, **found.chosen}))}
-        cost = self.work.cost(make(self.work.settings, settings))
+        cost = self._cost(settings)
         estimate = self._price(cost, explain=explain)
         offloaded = cost.extra.get("offloaded_layers", 0) > 0 and self.card.kind != "cpu"
         answer = verdict(estimate.memory, self.budget, offloaded)
@@ -170,11 +176,16 @@ class _Question:
     def _memory(self, values: dict[str, Any]) -> Memory:
         from onecard.predict.price import price_memory
 
-        return price_memory(self.work.cost(make(self.work.settings, values)), self.card, self.budget)
+        return price_memory(self._cost(values), self.card, self.budget)
+
+    def _cost(self, values: dict[str, Any]) -> Cost:
+        settings = make(self.work.settings, values)
+        if settings not in self.costs:
+            self.costs[settings] = self.work.cost(settings)
+        return self.costs[settings]
 
     def _seconds(self, values: dict[str, Any]) -> float:
-        cost = self.work.cost(make(self.work.settings, values))
-        return self._price(cost, explain=False).total_seconds.likely
+        return self._price(self._cost(values), explain=False).total_seconds.likely
 
     def _price(self, cost: Cost, *, explain: bool) -> Estimate:
         from onecard.predict.price import price
@@ -199,7 +210,7 @@ class _Question:
         """Well-known cases that are smaller than what was asked: with all else as it was asked, and with what may be chosen left open."""
         size = case_size(self.work, self.given)
         found: dict[str, tuple[float, dict[str, Any]]] = {}
-        for _, case in self.work.showcase:
+        for _, case in self.work.showcase[:SHOWN]:
             kept = {k: v for k, v in self.given.items() if k not in case}
             rest = {k: v for k, v in kept.items() if k not in freed}
             for others in ({k: v for k, v in kept.items() if k not in OFFLOAD_SETTINGS}, rest):
@@ -218,6 +229,7 @@ class _Question:
 
     def _fits_on(self, card: Device) -> bool:
         other = _Question(self.name, self.work, card, None, self.given)
+        other.costs = self.costs
         choices = tuple(c for c in other._choices(self.given) if c.setting not in OFFLOAD_SETTINGS)
         return search(choices, lambda chosen: other._memory({**self.given, **chosen})).verdict != NO
 

@@ -22,6 +22,9 @@ class Memory(msgspec.Struct, frozen=True, kw_only=True):
     """of the host: what is free now on a probed machine; None for a card by name"""
     allocated: Range | None = None
     reserved: Range | None = None
+    elsewhere: dict[str, Range] = {}
+    """parts that are larger in another phase than in the one that needs most, as they are there: transformers' keys and values
+    are complete only at the end, when the logits of the prompt are gone"""
     bases: dict[str, str] = {}
     """basis per part"""
 

@@ -93,7 +93,7 @@ def plan_json(plan: Plan) -> dict[str, Any]:
     content: dict[str, Any] = msgspec.to_builtins(plan)
     estimate = content["estimate"]
     memory = estimate["memory"]
-    for parts in (memory["parts"], memory["host_parts"]):
+    for parts in (memory["parts"], memory["host_parts"], memory["elsewhere"]):
         for name, size in parts.items():
             parts[name] = [round(end) for end in size]
     memory["peak_bytes"] = [sum(ends) for ends in zip(*memory["parts"].values(), strict=True)]

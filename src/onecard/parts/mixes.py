@@ -9,10 +9,12 @@ What is not a matrix ending in ".weight", norms, routers and convolutions stay a
 from functools import cache
 from typing import NamedTuple
 
+import msgspec
+
 from onecard.core.errors import UnknownName
 from onecard.core.model import Model
 from onecard.parts.memo import per_model
-from onecard.parts.quantized import GGUF_BLOCKS
+from onecard.parts.quantized import GGUF_BLOCKS, bits
 from onecard.parts.transformer import Tensor, tensors
 
 MIXES: dict[str, str] = {
@@ -65,6 +67,34 @@ def gguf_types(model: Model, mix: str) -> dict[str, str]:
             alike[key] = _type(model, tensor, kind, mix, tied, counts)
         result[tensor.name] = alike[key]
     return result
+
+
+@per_model
+def mix_of(model: Model) -> str:
+    """The mix that a model read from a GGUF file was quantised to, by its tensors' types: what people call the file.
+
+    Of the mixes that are built on a type which holds much of it, the one with which most tensors agree. A mix that is nobody's
+    (other tools choose types layer by layer) gets the name of the one it is closest to.
+    """
+    held: dict[str, float] = {}
+    for tensor, kind in _kinds(model):
+        if not kind.plain and kind.category not in ("output", "embedding"):
+            type = model.tensor_types[tensor.name].upper()
+            held[type] = held.get(type, 0.0) + tensor.elements
+    if not held:
+        return "f16"
+    # iq3_xs has more of another type than of the one it is built on, so each that holds much may be it.
+    much = {type for type, size in held.items() if size >= 0.2 * max(held.values())} & set(MIXES.values())
+    if not much:
+        most = max(held, key=lambda type: held[type])
+        wanted = bits(most) if most in GGUF_BLOCKS else 16.0
+        much = {min(MIXES.values(), key=lambda type: abs(bits(type) - wanted))}
+    plain = msgspec.structs.replace(model, tensor_types={})
+
+    def agreeing(mix: str) -> int:
+        return sum(model.tensor_types[name].upper() == type for name, type in gguf_types(plain, mix).items())
+
+    return max((mix for mix, type in MIXES.items() if type in much), key=agreeing)
 
 
 _VALUES = frozenset({"v", "qkv", "kv_b"})

@@ -17,7 +17,7 @@ import msgspec
 from onecard.core.estimate import Memory
 from onecard.core.plan import FITS, NO, OFFLOAD, TIGHT, Choice, Decision
 from onecard.core.units import show_size
-from onecard.planning.path import Position, chosen, least_harm_path
+from onecard.planning.path import Position, chosen, harm, least_harm_path
 
 Measure = Callable[[dict[str, Any]], Memory]
 """Chosen settings -> the memory they need; cheap (no times)."""
@@ -55,6 +55,10 @@ def verdict(memory: Memory, budget: int | None = None, offloaded: bool = False) 
     if memory.peak_bytes.likely <= room:
         return OFFLOAD if offloaded else TIGHT
     return NO
+
+
+TRADED = 0.05
+"""share of the layers that may go to the host beyond what has to, for settings that hurt more than they do"""
 
 
 class Found(NamedTuple):
@@ -106,6 +110,8 @@ def search(choices: tuple[Choice, ...], measure: Measure, budget: int | None = N
         at = _first(path, holds)
         if at is not None:
             at = _give_back(choices, at, holds)
+            if options is choices:
+                at = _trade(choices, at, hosted(holds))
             if not host_holds(look(at)):
                 at = _leaner(choices, resident, holds, hosted(holds))
         if at is not None:
@@ -114,6 +120,33 @@ def search(choices: tuple[Choice, ...], measure: Measure, budget: int | None = N
             return Found(chosen(choices, at), verdict(memory, budget, offloaded), _ordered(trail, at))
     last = path[-1]
     return Found(chosen(choices, last), NO, _ordered(trail, None))
+
+
+def _trade(choices: tuple[Choice, ...], at: Position, hosted: Holds) -> Position:
+    """Once work lies on the host anyway, another layer of it may cost less than what was given up to keep it on the device.
+
+    Each setting is taken back as far as that lowers the sum of all harms, the host's larger share counted, within TRADED of the
+    layers: nobody wants keys and values in 4 bits for the sake of one layer of eighty, and nobody a half of the speed for them.
+    """
+    moving = [i for i, c in enumerate(choices) if c.setting in OFFLOAD_SETTINGS]
+    if len(moving) != 1 or at[moving[0]] == 0:
+        return at
+    axis = moving[0]
+    furthest = at[axis] + max(1, round(TRADED * len(choices[axis].options)))
+    for i in sorted(range(len(at)), key=lambda i: choices[i].harms[at[i]], reverse=True):
+        if i == axis:
+            continue
+        for back in range(at[i]):
+            tried = (*at[:i], back, *at[i + 1 :])
+            moves = [
+                (*tried[:axis], n, *tried[axis + 1 :])
+                for n in range(at[axis], min(furthest + 1, len(choices[axis].options)))
+            ]
+            found = _first(moves, hosted)
+            if found is not None and harm(choices, found) < harm(choices, at):
+                at = found
+                break
+    return at
 
 
 def _leaner(choices: tuple[Choice, ...], resident: tuple[Choice, ...], holds: Holds, hosted: Holds) -> Position | None:

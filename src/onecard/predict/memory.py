@@ -110,8 +110,20 @@ def memory(cost: Cost, device: Device, budget: int | None = None) -> Memory:
         host_usable_bytes=device.host_total if device.host_free is None else device.host_free,
         allocated=allocated,
         reserved=reserved,
+        elsewhere=_elsewhere(cost, device, parts),
         bases=bases,
     )
+
+
+def _elsewhere(cost: Cost, device: Device, parts: dict[str, Range]) -> dict[str, Range]:
+    """The parts that another phase has more of, at their largest."""
+    found: dict[str, Range] = {}
+    for phase in cost.phases:
+        for name, size in _by_name(held(phase, device)[0])[0].items():
+            known = found.get(name, parts.get(name))
+            if known is None or size.likely > known.likely:
+                found[name] = size
+    return found
 
 
 def _by_name(found: list[Part]) -> tuple[dict[str, Range], dict[str, str]]:

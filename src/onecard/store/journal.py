@@ -106,7 +106,8 @@ def predicted(estimate: Estimate) -> dict[str, tuple[str, Range]]:
     """Every number that an Estimate promises, under the name that a measurement of it has: (unit, range)."""
     memory = estimate.memory
     names = {"memory.peak": ("bytes", memory.peak_bytes)}
-    names |= {f"memory.{part}": ("bytes", size) for part, size in memory.parts.items()}
+    # What is observed of a part is its peak over all phases, so that is what it is held against.
+    names |= {f"memory.{part}": ("bytes", size) for part, size in (memory.parts | memory.elsewhere).items()}
     names |= {f"host.{part}": ("bytes", size) for part, size in memory.host_parts.items()}
     if memory.allocated is not None:
         names["memory.allocated"] = ("bytes", memory.allocated)

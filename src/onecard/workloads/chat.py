@@ -21,6 +21,7 @@ from onecard.engines import chat as engine
 from onecard.parts.chat_parts import RESERVING, Phases, llama_phases, torch_phases
 from onecard.parts.chat_work import chat_work
 from onecard.parts.kv_cache import torch_kv_bytes
+from onecard.parts.mixes import mix_of
 from onecard.parts.torch_inference import KV_ELEMENT
 from onecard.parts.transformer import parameters
 
@@ -101,6 +102,12 @@ def cost_of(model: Model, settings: Settings) -> Cost:
     if context < 1:
         raise BadSetting(f"context = {context} will not do", next="give a number of tokens, at least 1")
     quant = settings.quant or default_quant(model, settings.engine)
+    if model.tensor_types and settings.engine == "llama.cpp" and quant.lower() != mix_of(model):
+        raise BadSetting(
+            f"quant = {quant} will not do: {model.file or model.name} is {mix_of(model)}",
+            why="a GGUF file has the types that it was quantised to",
+            next="leave --quant out, or name the model instead of the file",
+        )
     phases = _phases(model, settings, quant, context)
     if settings.draft:
         # A draft model lives beside the model, with a cache of the same length.
@@ -193,6 +200,8 @@ def default_quant(model: Model, engine: str) -> str:
     """The format where none is asked for: what the file has, Q4_K_M for llama.cpp, 16 bits elsewhere."""
     if engine != "llama.cpp":
         return "bf16"
+    if model.tensor_types:
+        return mix_of(model)
     return "mxfp4" if model.family == "gpt-oss" else "q4_k_m"  # published in MXFP4: there is nothing better to quantise
 
 
@@ -222,8 +231,8 @@ def choices(settings: Settings) -> tuple[Choice, ...]:
         only = ((default_quant(model, settings.engine), 0.0),)
         published = settings.engine == "llama.cpp" and model.family == "gpt-oss"
         options: tuple[tuple[str, float], ...] = only if published else QUANTS.get(settings.engine, only)
-        if model.tensor_types:
-            options = options[:1]  # the file has its own types
+        if model.tensor_types and settings.engine == "llama.cpp":
+            options = ((mix_of(model), 0.0),)  # the file has its own types
         names, harms = zip(*options, strict=True)
         found.append(Choice(setting="quant", options=names, harms=harms, why="fewer bits a weight cost accuracy"))
     if settings.context is None:
@@ -292,7 +301,18 @@ SHOWCASE = (
     ("small (up to 4B)", ("qwen3-0.6b", "llama-3.2-1b", "llama-3.2-3b", "gemma-3-4b")),
     ("medium (7B to 15B)", ("llama-3.1-8b", "qwen3-8b", "gemma-3-12b", "phi-4")),
     ("large and experts", ("gpt-oss-20b", "qwen3-30b-a3b", "gemma-3-27b", "llama-3.3-70b")),
+    # from here on only with --all
+    ("small (up to 4B)", ("smollm2-360m", "gemma-3-1b", "smollm2-1.7b", "qwen3-4b", "phi-3.5-mini")),
+    (
+        "medium (7B to 15B)",
+        ("llama-2-7b", "mistral-7b", "qwen2.5-7b", "gemma-2-9b", "mistral-nemo", "llama-2-13b", "qwen3-14b"),
+    ),
+    (
+        "large and experts",
+        ("deepseek-v2-lite", "mistral-small-24b", "qwen3-32b", "mixtral-8x7b", "qwen3-next-80b", "gpt-oss-120b"),
+    ),
 )
+"""what people run first, by what a card must have; the first twelve are what `can` shows unasked"""
 
 workload = Workload(
     settings=Settings,
