@@ -171,17 +171,6 @@ def split(f: Facts) -> Values | None:
     return {} if any(c.mig for c in f.cards) else None
 
 
-def kernel_failed(f: Facts) -> Values | None:
-    d = f.deep
-    if d is None or d.kind == "cpu" or d.launched is not False:
-        return None
-    return {"stage": d.stage or "launch", "error": d.error or "no words"}
-
-
-def deep_late(f: Facts) -> Values | None:
-    return {"stage": f.deep.stage or "start"} if f.deep is not None and f.deep.late else None
-
-
 RULES = (
     Rule(
         id="driver-missing", title="No NVIDIA driver", severity=ERROR, check=missing,
@@ -316,18 +305,5 @@ RULES = (
         evidence="MIG is on for {card}", cause="A program sees one instance, with its share of memory and units.",
         next={"any": "nvidia-smi -L"}, looks_at="NVML", source="https://docs.nvidia.com/datacenter/tesla/mig-user-guide/",
         date="2026-09-01",
-    ),
-    Rule(
-        id="kernel-fails", title="A kernel does not run on the card", severity=ERROR, check=kernel_failed,
-        evidence="while testing {stage}: {error}", cause="The build, the driver or the card; the words above say which.",
-        next={"any": "{install_torch}"}, looks_at="deep test", source="https://github.com/pytorch/pytorch/issues/153928",
-        date="2026-09-01", confidence="medium",
-    ),
-    Rule(
-        id="deep-test-late", title="The deep test did not finish", severity=WARNING, check=deep_late,
-        evidence="stopped at its deadline while testing {stage}",
-        cause="The device hangs, or is far slower than it should be, or the machine is very busy.",
-        next={"any": "onecard watch"}, looks_at="deep test", source="https://docs.nvidia.com/deploy/xid-errors/",
-        date="2026-09-01", confidence="low",
     ),
 )  # fmt: skip
