@@ -150,3 +150,24 @@ def test_devices_of_this_machine():
 def test_a_diagnosis_is_json():
     found = machines.doctor(fixture=FIXTURES / "two_gpus.json")
     assert msgspec.json.decode(msgspec.json.encode(found), type=machines.Diagnosis) == found
+
+
+@pytest.mark.parametrize(
+    ("message", "rule"),
+    [
+        ("RuntimeError: CUDA error: no kernel image is available for execution on the device", "card-too-new"),
+        ("docker: could not select device driver with capabilities: [[gpu]].", "docker-no-toolkit"),
+        ("OSError: [WinError 1455] The paging file is too small", "small-paging-file"),
+        ("modprobe: ERROR: could not insert 'nvidia': Key was rejected by service", "secure-boot"),
+        ("The NVIDIA driver on your system is too old (found version 11060)", "driver-too-old"),
+        ("Failed to initialize NVML: Driver/library version mismatch", "driver-mismatch"),
+        ("AssertionError: Torch not compiled with CUDA enabled", "torch-cpu-build"),
+        ("DataLoader worker (pid 7) is killed by signal: Bus error", "small-shared-memory"),
+    ],
+)
+def test_an_error_message_leads_to_its_rules(message, rule):
+    assert rule in [r.rule for r in machines.matching(message)]
+
+
+def test_a_message_of_something_else_leads_nowhere():
+    assert machines.matching("KeyError: 'foo'") == () and machines.matching("x") == () and machines.matching("") == ()

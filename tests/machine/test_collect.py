@@ -2,6 +2,7 @@
 
 import os
 import stat
+from pathlib import Path
 
 import pytest
 
@@ -189,3 +190,43 @@ def test_battery(root, tmp_path, supplies, expected):
         root(f"sys/class/power_supply/{name}/type", kind + "\n")
         root(f"sys/class/power_supply/{name}/online", online + "\n")
     assert linux.on_battery(tmp_path) is expected
+
+
+@pytest.mark.parametrize("answer", ["garbage", -1, [1], {"a": object()}, object(), b"\xff"])
+def test_nonsense_from_every_probe_is_unknown_and_breaks_nothing(monkeypatch, answer):
+    for module in (linux, packages, disks):
+        for name in [n for n in dir(module) if callable(getattr(module, n)) and n.islower() and not n.startswith("_")]:
+            if getattr(module, name).__module__ == module.__name__:
+                monkeypatch.setattr(module, name, lambda *_: answer)
+    monkeypatch.setattr(collecting, "processor", lambda: answer)
+    monkeypatch.setattr(collecting.nvml, "likely", lambda: True)
+    monkeypatch.setattr(collecting.nvml.Nvml, "open_or_say", lambda: answer)
+    facts = collect()
+    assert decode(encode(facts)) == facts and facts.python.version
+    assert not [f for f in diagnose(facts) if f.title.startswith("the check")]
+
+
+@pytest.mark.skipif(not Path("/proc/self").exists(), reason="Linux' own questions")
+def test_a_probe_that_hangs_costs_its_own_answer_only(monkeypatch):
+    import threading
+
+    stuck = threading.Event()
+    monkeypatch.setattr(collecting, "PATIENCE", 0.3)
+    monkeypatch.setattr(linux, "docker", lambda *_: stuck.wait(60))
+    monkeypatch.setattr(packages, "versions", lambda: stuck.wait(60))
+    facts = collect()
+    stuck.set()
+    assert facts.docker is None and facts.packages == {} and facts.distribution == linux.distribution()
+
+
+def test_what_a_llama_server_was_built_for_shows_by_its_code_and_its_libraries(tmp_path):
+    program = tmp_path / "bin" / "llama-server"
+    program.parent.mkdir()
+    (tmp_path / "lib").mkdir()
+    program.write_bytes(b"\x7fELF code for the CPU")
+    assert packages.llama_server(None) is None and packages.llama_server(str(program), ()) == ()
+    (tmp_path / "lib" / "libggml-vulkan.so").touch()
+    assert packages.llama_server(str(program), ()) == ("vulkan",)
+    program.write_bytes(b"\x7fELF ggml_cuda_init: found %d devices")
+    assert packages.llama_server(str(program), ()) == ("cuda", "vulkan")
+    assert packages.llama_server(str(tmp_path / "gone"), ()) == ()

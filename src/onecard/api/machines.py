@@ -91,6 +91,14 @@ def explain(rule: str) -> RuleText:
     return known[rule].text()
 
 
+def matching(message: str) -> tuple[RuleText, ...]:
+    """Rules whose messages are a part of an error message, or hold it: for people who have a message and no rule."""
+    words = " ".join(message.lower().split())
+    if len(words) < 5:
+        return ()
+    return tuple(r for r in rules() if any(m.lower().strip(" .") in words or words in m.lower() for m in r.messages))
+
+
 def rules() -> tuple[RuleText, ...]:
     """All rules of doctor."""
     from onecard.machine.rules import rules as all_rules

@@ -16,7 +16,9 @@ from onecard.cli.options import JSON, echo_json
 )
 @click.option("--record", metavar="FILE", help="write what was looked at to a file, for --fixture")
 @click.option("--redact", is_flag=True, help="leave out names of users and hosts, home folders, serial numbers")
-@click.option("--explain", metavar="RULE", help="one rule: its cause, commands and source")
+@click.option(
+    "--explain", metavar="RULE", help="one rule: its cause, commands and source; or an error message in quotes"
+)
 @click.option("--rules", "list_rules", is_flag=True, help="list all rules")
 @click.option("--time", "seconds", metavar="TIME", default="60s", show_default=True, help="deadline of the deep test")
 def command(
@@ -33,18 +35,9 @@ def command(
 
     Exit code 0: healthy, or warnings only. 1: a check found an error. 2: bad input.
     """
-    from onecard.api import machines
-
     if explain or list_rules:
-        told = machines.explain(explain) if explain else machines.rules()
-        if as_json:
-            echo_json(told)
-            return 0
-        from onecard.show.console import show
-        from onecard.show.doctor import rule_view, rules_view
-
-        show(rules_view(told) if isinstance(told, tuple) else rule_view(told))
-        return 0
+        return _rules(explain, as_json)
+    from onecard.api import machines
     from onecard.core.errors import BadSetting
     from onecard.core.units import parse_duration
 
@@ -63,3 +56,23 @@ def command(
 
         show(doctor_view(found.machine, found.findings, found.checks, found.measured, found.deep, found.not_understood))
     return 0 if found.healthy else 1
+
+
+def _rules(wanted: str | None, as_json: bool) -> int:
+    """All rules; one of them; or those that an error message points to."""
+    from onecard.api import machines
+    from onecard.show.console import show
+    from onecard.show.doctor import rule_view, rules_view
+
+    every = machines.rules()
+    if wanted is None:
+        echo_json(every) if as_json else show(rules_view(every))
+        return 0
+    exact = wanted in {rule.rule for rule in every}
+    found = (() if exact else machines.matching(wanted)) or (machines.explain(wanted),)
+    if as_json:
+        echo_json(found[0] if exact else found)
+        return 0
+    for rule in found:
+        show(rule_view(rule))
+    return 0

@@ -39,6 +39,8 @@ class RuleText(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     source: str
     date: str
     confidence: str
+    messages: tuple[str, ...] = ()
+    """what programs say on such a machine: parts of their error messages"""
 
 
 class Step(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):

@@ -1,7 +1,8 @@
 """Filling Facts from this machine: files, package metadata and NVML, without starting a program; in less than two seconds.
 
-Every question has a deadline of its own and all run side by side, so a probe that hangs costs its own answer and
-nothing else. Only a driver is waited for longer: without persistence mode it takes seconds to wake up.
+Every question is one of its own and all run side by side with one deadline, so a probe that hangs costs its own answer
+and nothing else; one that talks nonsense too. Only a driver is waited for longer: without persistence mode it takes
+seconds to wake up.
 """
 
 import datetime
@@ -10,18 +11,20 @@ import platform
 import shutil
 import sys
 import sysconfig
+import threading
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 from onecard.machine import disks, linux, nvml, packages, sysfs, windows
 from onecard.machine.cpu import processor, sysctl
-from onecard.machine.facts import Facts, Python, Torch
+from onecard.machine.facts import Facts, Python
 from onecard.machine.nvml import Card, Nvml
 from onecard.machine.patience import together, within
 
 PATIENCE = 1.5
-DRIVER_PATIENCE = 6.0
+DRIVER_PATIENCE = 4.0
 
 VARIABLES = (
     "CUDA_VISIBLE_DEVICES", "CUDA_HOME", "CUDA_PATH", "CUDA_LAUNCH_BLOCKING", "CUDA_DEVICE_ORDER", "LD_LIBRARY_PATH",
@@ -44,11 +47,12 @@ PROGRAMS = (
     "nvidia-smi",
     "uv",
     "rocm-smi",
+    "llama-server",
 )
 
 
 def collect() -> Facts:
-    """This machine now. Never raises; what does not answer stays None."""
+    """This machine now. Never raises; what does not answer, or not sensibly, stays unknown."""
     environment = {n: os.environ[n] for n in VARIABLES if n in os.environ}
     system = {"Windows": "windows", "Darwin": "darwin"}.get(platform.system(), "linux")
     programs = {p: w for p in PROGRAMS if (w := shutil.which(p))}
@@ -57,17 +61,22 @@ def collect() -> Facts:
         "installers": lambda: packages.built_here(("llama-cpp-python", "flash-attn", "bitsandbytes")),
         "files": lambda: packages.compiled_parts(nvml.likely()),
         "torch": packages.torch_here,
+        "*server": lambda: {"server": packages.llama_server(programs.get("llama-server"))},
         "disks": lambda: disks.disks(environment),
-        "incomplete": lambda: disks.incomplete_downloads(environment),
-        "cpu": processor,
-        "system": lambda: _of_system(system, environment, programs),
+        "incomplete_downloads": lambda: disks.incomplete_downloads(environment),
+        "python": python,
+        "load": _load,
+        "open_files": _open_files,
+        "*cpu": _of_cpu,
+        "*amd": lambda: {"amd": _amd_readings()},
+        **_of_system(system, environment, programs),
     }
-    if system == "linux":
-        questions["log"] = linux.kernel_log
-    driver = within_driver()
-    told = together(PATIENCE, questions)
-    torch: Torch | None = told["torch"]
-    cpu = told["cpu"]
+    # The driver is asked beside all that, and waited for longer.
+    told: dict[str, Any] = {}
+    asking = threading.Thread(target=lambda: told.update(within_driver()), daemon=True)
+    asking.start()
+    answers = together(PATIENCE, questions)
+    asking.join()
     values: dict[str, Any] = {
         "taken": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
         "system": system,
@@ -76,33 +85,47 @@ def collect() -> Facts:
         "host": platform.node() or None,
         "user": os.environ.get("USER") or os.environ.get("USERNAME"),
         "home": str(Path.home()),
-        "python": python(),
-        "packages": told["packages"] or {},
-        "installers": told["installers"] or {},
-        "files": told["files"] or {},
-        "torch": torch,
         "environment": environment,
         "programs": programs,
-        "kernel_log": told.get("log") or (),
-        "disks": told["disks"] or {},
-        "incomplete_downloads": told["incomplete"],
-        "load": _load(),
-        "open_files": _open_files(),
-        **(told["system"] or {}),
-        **driver,
     }
-    if cpu is not None:
-        values |= {
-            "processors": cpu.machine_logical,
-            "physical": cpu.physical,
-            "allowed": cpu.logical,
-            "limited_by": cpu.limited_by or None,
-            "sets": cpu.sets,
-            "memory_total": cpu.memory_total,
-            "memory_available": cpu.memory_available,
-        }
-    values["readings"] = (*driver.get("readings", ()), *within(0.5, _amd_readings, ()))
-    return Facts(**values)
+    for name, answer in answers.items():
+        if not name.startswith("*"):
+            values[name] = answer
+        elif isinstance(answer, dict):
+            values |= answer
+    server, files = values.pop("server", None), values["files"]
+    if server is not None and isinstance(files, dict | None):
+        values["files"] = {**(files or {}), "llama-server": server}
+    values |= told
+    values["readings"] = (*told.get("readings", ()), *values.pop("amd", ()))
+    return Facts(**sound(values))
+
+
+def sound(values: dict[str, Any]) -> dict[str, Any]:
+    """Those values that are of their field's type: nonsense from a probe is an unknown, not a crash of a rule."""
+    import typing
+
+    import msgspec
+
+    kept = {}
+    for name, kind in typing.get_type_hints(Facts).items():
+        if values.get(name) is not None:
+            with suppress(msgspec.MsgspecError, TypeError, ValueError):
+                kept[name] = msgspec.convert(values[name], kind)
+    return kept
+
+
+def _of_cpu() -> dict[str, Any]:
+    cpu = processor()
+    return {
+        "processors": cpu.machine_logical,
+        "physical": cpu.physical,
+        "allowed": cpu.logical,
+        "limited_by": cpu.limited_by or None,
+        "sets": cpu.sets,
+        "memory_total": cpu.memory_total,
+        "memory_available": cpu.memory_available,
+    }
 
 
 def python() -> Python:
@@ -121,7 +144,15 @@ def within_driver() -> dict[str, Any]:
     if not nvml.likely():
         return {"nvml_library": library or ""}
     late: dict[str, Any] = {"nvml_error": "late"}
-    return {"nvml_library": library, **within(DRIVER_PATIENCE, _nvml, late)}
+    return {"nvml_library": library, **within(DRIVER_PATIENCE, _nvml_or_why, late)}
+
+
+def _nvml_or_why() -> dict[str, Any]:
+    """An answer that makes no sense is not a late one."""
+    try:
+        return _nvml()
+    except Exception as error:
+        return {"nvml_error": f"{type(error).__name__}: {error}"[:200]}
 
 
 def _nvml() -> dict[str, Any]:
@@ -148,33 +179,35 @@ def _amd_readings() -> tuple[Any, ...]:
     return tuple(sysfs.reading(a, i) for i, a in enumerate(amd))
 
 
-def _of_system(system: str, environment: dict[str, str], programs: dict[str, str]) -> dict[str, Any]:
+def _of_system(system: str, environment: dict[str, str], programs: dict[str, str]) -> dict[str, Callable[[], Any]]:
+    """Questions that one kind of system can answer, by the name of their field; "*name" answers for several fields."""
     if system == "linux":
         cudnn = [Path(entry) / "nvidia" / "cudnn" / "lib" for entry in sys.path if entry]
         return {
-            "distribution": linux.distribution(),
-            "wsl": linux.is_wsl(),
-            "container": linux.container(),
-            "adapters": linux.adapters(),
-            "modules": linux.modules(),
-            "driver_module": linux.driver_module(),
-            "device_nodes": linux.device_nodes(),
-            "preserves_memory": linux.preserves_memory(),
-            "secure_boot": linux.secure_boot(),
-            "wsl_library": (linux.wsl_library(environment) or "") if linux.is_wsl() else None,
-            "rocm": linux.rocm(),
-            "groups": _groups(),
-            "toolkit": linux.toolkit(environment),
-            "cudnn_copies": linux.cudnn_copies(environment, cudnn),
-            "docker": linux.docker(programs),
-            "governor": linux.governor(),
-            "on_battery": linux.on_battery(),
-            "shm_total": _size_of(Path("/dev/shm")),
-            "swap_total": _swap(),
+            "distribution": linux.distribution,
+            "wsl": linux.is_wsl,
+            "container": linux.container,
+            "adapters": linux.adapters,
+            "modules": linux.modules,
+            "driver_module": linux.driver_module,
+            "device_nodes": linux.device_nodes,
+            "preserves_memory": linux.preserves_memory,
+            "secure_boot": linux.secure_boot,
+            "wsl_library": lambda: (linux.wsl_library(environment) or "") if linux.is_wsl() else None,
+            "kernel_log": linux.kernel_log,
+            "rocm": linux.rocm,
+            "groups": _groups,
+            "toolkit": lambda: linux.toolkit(environment),
+            "cudnn_copies": lambda: linux.cudnn_copies(environment, cudnn),
+            "docker": lambda: linux.docker(programs),
+            "governor": linux.governor,
+            "on_battery": linux.on_battery,
+            "shm_total": lambda: _size_of(Path("/dev/shm")),
+            "swap_total": _swap,
         }
     if system == "windows":
-        return windows.facts()
-    return {"adapters": _apple_adapters(), "distribution": f"macOS {platform.mac_ver()[0]}"}
+        return {"*windows": windows.facts}
+    return {"adapters": _apple_adapters, "distribution": lambda: f"macOS {platform.mac_ver()[0]}"}
 
 
 def _apple_adapters() -> tuple[str, ...]:

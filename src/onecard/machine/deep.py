@@ -1,6 +1,7 @@
 """Running the trial of `doctor --deep` in a child with a deadline, and setting beside it what the card should reach."""
 
 import datetime
+import signal
 import sys
 from typing import Any
 
@@ -62,13 +63,21 @@ def read(answer: Answer | None) -> Deep:
         return msgspec.structs.replace(best, late=True)
     if answer.code != 0 and best.error is None and best.stage != "done":
         # Killed by a signal in the middle of a stage: the driver or the library crashed.
-        words = next((x for x in reversed(rest) if x), f"the child ended with code {answer.code}")
+        words = next((x for x in reversed(rest) if x), _ended(answer.code))
         launched = False if best.stage == "launch" else best.launched
         if (best.stage or "").startswith("import "):  # all that was measured before still holds
             broken = {(best.stage or "").removeprefix("import "): f"the process died: {words}"[:200]}
             return msgspec.structs.replace(best, imports=broken)
         return msgspec.structs.replace(best, error=words[:400], launched=launched)
     return best
+
+
+def _ended(code: int | None) -> str:
+    """ "the process died of SIGSEGV" for -11."""
+    try:
+        return f"the process died of {signal.Signals(-(code or 0)).name}"
+    except ValueError:
+        return f"the process ended with code {code}"
 
 
 def expected(facts: Facts, found: Deep) -> dict[str, Any]:

@@ -24,6 +24,15 @@ NAMES = (
 """Packages that a rule looks at or that a report of trouble should name."""
 
 
+SYSTEM_LIBRARIES = (
+    "/usr/lib",
+    "/usr/lib64",
+    "/usr/lib/x86_64-linux-gnu",
+    "/usr/lib/aarch64-linux-gnu",
+    "/usr/local/lib",
+)
+
+
 def versions() -> dict[str, str]:
     """name -> version of those NAMES that are installed."""
     from importlib.metadata import PackageNotFoundError, version
@@ -96,6 +105,22 @@ def compiled_parts(look_inside: bool) -> dict[str, tuple[str, ...]]:
         words = {"cuda": b"ggml_cuda_init", "vulkan": b"ggml_vulkan:", "hip": b"ggml_hip"}
         found["xllamacpp"] = tuple(k for k, w in words.items() if any(_contains(p, w) for p in files))
     return found
+
+
+def llama_server(program: str | None, roots: tuple[str, ...] = SYSTEM_LIBRARIES) -> tuple[str, ...] | None:
+    """Which devices a llama-server on PATH was built for, by its code and the libraries beside it; None without one."""
+    if program is None:
+        return None
+    file = Path(program).resolve()
+    folders = [file.parent, file.parent.parent / "lib", *(Path(r) for r in roots)]
+    beside = [
+        p.name
+        for folder in folders
+        for pattern in ("*ggml-*", "ggml*/*ggml-*", "llama*/*ggml-*")
+        for p in folder.glob(pattern)
+    ]
+    words = {"cuda": b"ggml_cuda_init", "vulkan": b"ggml_vulkan:", "hip": b"ggml_hip", "metal": b"ggml_metal_init"}
+    return tuple(k for k, w in words.items() if any(f"ggml-{k}" in name for name in beside) or _contains(file, w))
 
 
 def _library(path: Path) -> bool:

@@ -4,6 +4,7 @@ The function returns the values that the row's texts are filled with, or None wh
 use what `common` knows of every machine: {card}, {torch}, {install_torch} ...
 """
 
+import re
 from collections.abc import Callable
 
 import msgspec
@@ -14,6 +15,8 @@ from onecard.machine.facts import Facts
 from onecard.machine.installing import before_turing, install_driver, signing_key
 
 Values = dict[str, object]
+QUOTED = re.compile(r'"([^"{}]{8,})"')
+"""a message that a cause quotes"""
 
 
 class Rule(msgspec.Struct, frozen=True, kw_only=True):
@@ -32,6 +35,8 @@ class Rule(msgspec.Struct, frozen=True, kw_only=True):
     confidence: str = "high"
     check: Callable[[Facts], Values | None]
     area: str = ""
+    messages: tuple[str, ...] = ()
+    """parts of the error messages that people see; beside those that `cause` quotes"""
 
     def text(self) -> RuleText:
         """The row without its function, for people."""
@@ -39,6 +44,7 @@ class Rule(msgspec.Struct, frozen=True, kw_only=True):
             rule=self.id, title=self.title, severity=self.severity, area=self.area, cause=_bare(self.cause),
             next={k: _bare(v) for k, v in self.next.items()}, looks_at=self.looks_at, source=self.source,
             date=self.date, confidence=self.confidence,
+            messages=(*self.messages, *QUOTED.findall(self.cause)),
         )  # fmt: skip
 
 

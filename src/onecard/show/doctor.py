@@ -80,6 +80,8 @@ def rule_view(rule: RuleText) -> RenderableType:
     table.add_row("area", rule.area.replace("_", " "))
     table.add_row("looks at", Text(rule.looks_at))
     table.add_row("why", Text(rule.cause))
+    if rule.messages:
+        table.add_row("says", Text(" · ".join(rule.messages)))
     for platform, command in rule.next.items():
         table.add_row("next" if platform == "any" else f"next ({platform})", Text(command, style="green"))
     table.add_row("source", f"{rule.source}")

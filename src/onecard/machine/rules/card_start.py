@@ -53,6 +53,7 @@ RULES = (
     Rule(
         id="needs-open-modules", title="This card needs the driver's open kernel modules", severity=ERROR, check=open_modules,
         evidence="{line}", cause="Blackwell cards (RTX 50) have no proprietary module; the other flavour of the driver is installed.",
+        messages=("requires use of the NVIDIA open kernel modules",),
         next={"any": "{install_open_driver}"}, looks_at="kernel log",
         source="https://docs.nvidia.com/datacenter/tesla/driver-installation-guide/kernel-modules.html", date="2026-09-01",
     ),

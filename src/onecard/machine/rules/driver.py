@@ -171,17 +171,6 @@ def split(f: Facts) -> Values | None:
     return {} if any(c.mig for c in f.cards) else None
 
 
-def kernel_failed(f: Facts) -> Values | None:
-    d = f.deep
-    if d is None or d.kind == "cpu" or d.launched is not False:
-        return None
-    return {"stage": d.stage or "launch", "error": d.error or "no words"}
-
-
-def deep_late(f: Facts) -> Values | None:
-    return {"stage": f.deep.stage or "start"} if f.deep is not None and f.deep.late else None
-
-
 RULES = (
     Rule(
         id="driver-missing", title="No NVIDIA driver", severity=ERROR, check=missing,
@@ -194,7 +183,8 @@ RULES = (
     Rule(
         id="driver-mismatch", title="Driver and library are of different versions", severity=ERROR, check=mismatch,
         evidence="{error}; loaded module: {module}",
-        cause="The driver was updated and the old module is still loaded.", next={"any": "sudo reboot"},
+        cause="The driver was updated and the old module is still loaded.", messages=("Driver/library version mismatch",),
+        next={"any": "sudo reboot"},
         looks_at="NVML's answer, /proc/driver/nvidia/version",
         source="https://github.com/NVIDIA/ubuntu-packaging-nvidia-driver/issues/3", date="2026-09-01",
     ),
@@ -202,6 +192,7 @@ RULES = (
         id="secure-boot", title="Secure Boot refuses the driver", severity=ERROR, check=secure_boot,
         evidence='Secure Boot is on and the kernel said "Key was rejected by service"',
         cause="The driver's module is not signed with a key that the firmware knows.",
+        messages=("Key was rejected by service",),
         next={"any": "sudo mokutil --import {signing_key} && sudo reboot"},
         looks_at="SecureBoot variable, kernel log, kernel modules",
         source="https://github.com/lcp/mokutil/issues/61", date="2026-09-01",
@@ -223,6 +214,7 @@ RULES = (
         id="driver-sees-no-card", title="The driver runs and finds no card", severity=ERROR, check=sees_no_card,
         evidence='NVML says "{error}"; on the bus: {adapters}',
         cause="The card did not start: power, seating, firmware, rights, or a driver that does not know it. The kernel's log says which.",
+        messages=("No devices were found",),
         next={"any": "sudo dmesg | grep -iE 'nvrm|nvidia'", "windows": "pnputil /enum-devices /class Display /problem",
               "wsl": "wsl --shutdown (in Windows), and try nvidia-smi there"},
         looks_at="NVML's answer, PCI bus", source="https://github.com/NVIDIA/open-gpu-kernel-modules/issues/1151",
@@ -238,6 +230,7 @@ RULES = (
     Rule(
         id="gpu-lost", title="The card fell off the bus", severity=ERROR, check=fallen_off, evidence="{line}",
         cause="Power supply, cables, heat or seating; on some 50-series cards the driver. Lower clocks tell which.",
+        messages=("fallen off the bus", "GPU is lost",),
         next={"any": "sudo nvidia-smi -lgc 0,1500 (after a restart; if it then holds, look at power and cooling)"},
         looks_at="kernel log, NVML's answer", source="https://github.com/NVIDIA/open-gpu-kernel-modules/issues/1151",
         date="2026-09-01",
@@ -245,6 +238,7 @@ RULES = (
     Rule(
         id="card-memory-errors", title="The card's memory has errors", severity=ERROR, check=memory_faults, evidence="{line}",
         cause="Uncorrectable memory errors: results may be wrong and programs are killed.",
+        messages=("uncorrectable ECC error",),
         next={"any": "nvidia-smi -q -d ECC,ROW_REMAPPER"}, looks_at="kernel log (Xid 48, 63, 64, 92, 94, 95), ECC counters",
         source="https://docs.nvidia.com/deploy/xid-errors/", date="2026-09-01",
     ),
@@ -279,6 +273,7 @@ RULES = (
         id="torch-cannot-see", title="PyTorch does not find the card that the driver sees", severity=ERROR, check=cannot_see,
         evidence="{error}; the driver lists {card}",
         cause="The device nodes may be closed to this user, or nvidia_uvm is not loaded.",
+        messages=("No CUDA GPUs are available",),
         next={"any": "sudo modprobe nvidia_uvm && ls -l /dev/nvidia*", "windows": "{install_torch}"},
         looks_at="deep test, NVML", source="https://github.com/pytorch/pytorch/issues/49081", date="2026-09-01",
         confidence="medium",
@@ -287,6 +282,7 @@ RULES = (
         id="card-hidden", title="CUDA_VISIBLE_DEVICES hides the card", severity=ERROR, check=hidden,
         evidence='CUDA_VISIBLE_DEVICES="{wish}", {count} in the machine',
         cause="An empty value, -1 or a number that does not exist leaves no device.",
+        messages=("No CUDA GPUs are available",),
         next={"any": "unset CUDA_VISIBLE_DEVICES", "windows": "setx CUDA_VISIBLE_DEVICES 0"}, looks_at="environment, NVML",
         source="https://docs.nvidia.com/cuda/cuda-c-programming-guide/#cuda-environment-variables", date="2026-09-01",
     ),
@@ -309,18 +305,5 @@ RULES = (
         evidence="MIG is on for {card}", cause="A program sees one instance, with its share of memory and units.",
         next={"any": "nvidia-smi -L"}, looks_at="NVML", source="https://docs.nvidia.com/datacenter/tesla/mig-user-guide/",
         date="2026-09-01",
-    ),
-    Rule(
-        id="kernel-fails", title="A kernel does not run on the card", severity=ERROR, check=kernel_failed,
-        evidence="while testing {stage}: {error}", cause="The build, the driver or the card; the words above say which.",
-        next={"any": "{install_torch}"}, looks_at="deep test", source="https://github.com/pytorch/pytorch/issues/153928",
-        date="2026-09-01", confidence="medium",
-    ),
-    Rule(
-        id="deep-test-late", title="The deep test did not finish", severity=WARNING, check=deep_late,
-        evidence="stopped at its deadline while testing {stage}",
-        cause="The device hangs, or is far slower than it should be, or the machine is very busy.",
-        next={"any": "onecard watch"}, looks_at="deep test", source="https://docs.nvidia.com/deploy/xid-errors/",
-        date="2026-09-01", confidence="low",
     ),
 )  # fmt: skip

@@ -58,6 +58,17 @@ def torchaudio(f: Facts) -> Values | None:
     return {"version": version, "wanted": f"{torch[0]}.{torch[1]}"}
 
 
+def cudnn_major(f: Facts) -> Values | None:
+    """PyTorch has cuDNN 9 since 2.4, 8 before."""
+    torch, cuda = _torch(f), parts((f.torch.cuda if f.torch else None) or "")
+    name = f"nvidia-cudnn-cu{cuda[0]}" if cuda else ""
+    version = f.packages.get(name, "")
+    if not version or len(torch) < 2 or torch < (2, 0):
+        return None
+    wanted = 9 if torch >= (2, 4) else 8
+    return {"name": name, "version": version, "wanted": wanted} if parts(version)[:1] != (wanted,) else None
+
+
 def two_onnxruntimes(f: Facts) -> Values | None:
     if not {"onnxruntime", "onnxruntime-gpu"} <= set(f.packages) or not f.has_nvidia:
         return None
@@ -105,6 +116,7 @@ RULES = (
         id="xformers-mismatch", title="xformers was built for another PyTorch", severity=WARNING, check=xformers,
         evidence="xformers {version} is for torch {wanted}; torch {torch} is installed",
         cause='It "can\'t load C++/CUDA extensions" and falls back; PyTorch\'s own attention is as fast on current cards.',
+        messages=("xFormers can't load C++/CUDA extensions",),
         next={"any": "python -m pip uninstall -y xformers"}, looks_at="package versions",
         source="https://github.com/facebookresearch/xformers/issues/1374", date="2026-06-15",
     ),
@@ -123,9 +135,17 @@ RULES = (
         source="https://docs.pytorch.org/audio/stable/installation.html", date="2026-09-01",
     ),
     Rule(
+        id="cudnn-wrong-major", title="The cuDNN package is of another major version", severity=ERROR, check=cudnn_major,
+        evidence="{name} {version}, and torch {torch} needs cuDNN {wanted}",
+        cause='Another package pulled it in; convolutions then fail ("libcudnn_ops.so.9: cannot open shared object file").',
+        next={"any": 'python -m pip install "{name}=={wanted}.*"'}, looks_at="package versions",
+        source="https://github.com/SYSTRAN/faster-whisper/issues/516", date="2026-09-01",
+    ),
+    Rule(
         id="onnxruntime-twice", title="Two ONNX Runtimes: the CPU one hides the GPU one", severity=WARNING, check=two_onnxruntimes,
         evidence="onnxruntime {cpu} and onnxruntime-gpu {gpu}",
         cause="Both write into one folder, and CUDAExecutionProvider is missing afterwards.",
+        messages=("CUDAExecutionProvider",),
         next={"any": "python -m pip uninstall -y onnxruntime onnxruntime-gpu && python -m pip install onnxruntime-gpu"},
         looks_at="packages", source="https://github.com/microsoft/onnxruntime/issues/26996", date="2026-01-13",
     ),
@@ -155,6 +175,7 @@ RULES = (
         id="import-fails", title="An installed library cannot be imported", severity=ERROR, check=import_fails,
         evidence="import {name}: {words}{more}",
         cause="Its compiled part does not fit PyTorch, CUDA or the system; what imports it (often transformers or peft) fails too.",
+        messages=("undefined symbol",),
         next={"any": "python -m pip install -U --force-reinstall --no-deps {name}"}, looks_at="deep test",
         source="https://github.com/pyg-team/pytorch_geometric/issues/4355", date="2026-09-01", confidence="medium",
     ),

@@ -103,6 +103,11 @@ def xllamacpp_cpu(f: Facts) -> Values | None:
     return _cpu_llama(f, "xllamacpp")
 
 
+def llama_server_cpu(f: Facts) -> Values | None:
+    built = f.files.get("llama-server")
+    return {"place": f.programs.get("llama-server", "llama-server")} if built == () and f.has_nvidia else None
+
+
 def vc_runtime(f: Facts) -> Values | None:
     return {} if f.system == "windows" and f.vc_runtime is False and f.torch else None
 
@@ -170,6 +175,7 @@ RULES = (
         id="flash-attn-abi", title="flash-attn was built for another PyTorch", severity=ERROR, check=flash_abi,
         evidence="flash-attn {flash} was built for {built}; torch {torch} with CUDA {torch_cuda} is installed",
         cause='Its compiled code needs exactly that release ("undefined symbol").',
+        messages=("flash_attn_2_cuda",),
         next={"any": "python -m pip uninstall -y flash-attn"}, looks_at="the build tag in the package version",
         source="https://github.com/Dao-AILab/flash-attention/issues/950", date="2026-09-01",
     ),
@@ -183,12 +189,14 @@ RULES = (
     Rule(
         id="triton-missing", title="No Triton: torch.compile will fail", severity=NOTE, check=no_triton,
         evidence="torch {torch} on Windows without triton-windows",
-        cause="PyTorch brings Triton on Linux only.", next={"any": "python -m pip install triton-windows"},
+        cause="PyTorch brings Triton on Linux only.", messages=("working triton installation", "No module named 'triton'",),
+        next={"any": "python -m pip install triton-windows"},
         looks_at="packages", source="https://github.com/karpathy/build-nanogpt/issues/45", date="2026-09-01",
     ),
     Rule(
         id="cudnn-two-majors", title="Two major versions of cuDNN", severity=WARNING, check=two_cudnn, evidence="{copies}",
         cause='The loader may mix them ("libcudnn_ops.so cannot load"): a folder in LD_LIBRARY_PATH comes before torch\'s own.',
+        messages=("libcudnn", "CUDNN_STATUS_",),
         next={"any": "unset LD_LIBRARY_PATH", "windows": "take the other cuDNN folder out of PATH"},
         looks_at="LD_LIBRARY_PATH, nvidia-cudnn packages", confidence="medium",
         source="https://github.com/SYSTRAN/faster-whisper/issues/516", date="2026-09-01",
@@ -197,6 +205,7 @@ RULES = (
         id="libcuda-stub", title="The linker's stub hides the driver's library", severity=ERROR, check=stub,
         evidence="LD_LIBRARY_PATH holds {folder}",
         cause='The libcuda.so there is for linking only ("CUDA driver is a stub library").',
+        messages=("CUDA driver is a stub library",),
         next={"any": "unset LD_LIBRARY_PATH"}, looks_at="environment", confidence="medium",
         source="https://docs.nvidia.com/cuda/cuda-installation-guide-linux/", date="2026-09-01",
     ),
@@ -225,9 +234,19 @@ RULES = (
         looks_at="the package's library file", source="https://github.com/xorbitsai/xllamacpp#installation", date="2026-10-01",
     ),
     Rule(
+        id="llama-server-cpu", title="llama-server was built without the GPU", severity=WARNING, check=llama_server_cpu,
+        evidence="{place} has no CUDA or Vulkan code, nor such a library beside it; {card} is there",
+        cause='It then says "no usable GPU found, --gpu-layers option will be ignored" and works on the CPU.',
+        next={"any": "take the CUDA or Vulkan archive of https://github.com/ggml-org/llama.cpp/releases, or build with -DGGML_CUDA=ON",
+              "windows": "winget install llama.cpp (it has Vulkan)"},
+        looks_at="PATH, the program's code, ggml libraries", confidence="medium",
+        source="https://github.com/ggml-org/llama.cpp/blob/master/docs/build.md", date="2026-09-01",
+    ),
+    Rule(
         id="vc-runtime-missing", title="The Visual C++ runtime is missing", severity=ERROR, check=vc_runtime,
         evidence="torch {torch} without vcruntime140_1.dll and msvcp140.dll",
         cause='Loading torch fails with WinError 126 ("fbgemm.dll"). Never take single DLLs from download sites.',
+        messages=("WinError 126",),
         next={"any": "winget install Microsoft.VCRedist.2015+.x64"}, looks_at="the system folder",
         source="https://github.com/pytorch/pytorch/issues/131662", date="2026-09-01",
     ),
@@ -241,7 +260,8 @@ RULES = (
     Rule(
         id="tensorflow-windows", title="TensorFlow has no GPU on Windows", severity=WARNING, check=tensorflow_windows,
         evidence="tensorflow {version} on Windows",
-        cause="2.10 was the last release with CUDA on native Windows.", next={"any": "wsl --install"},
+        cause="2.10 was the last release with CUDA on native Windows.", messages=("Could not find cuda drivers",),
+        next={"any": "wsl --install"},
         looks_at="packages", source="https://github.com/tensorflow/tensorflow/issues/60241", date="2026-09-01",
     ),
     Rule(

@@ -139,6 +139,7 @@ RULES = (
     Rule(
         id="memory-held-by-others", title="Other programs hold the card's memory", severity=WARNING, check=others,
         evidence="{held} of {device}: {who}", cause="What another program holds is not free for yours.",
+        messages=("CUDA out of memory",),
         next={"any": "onecard watch", "linux": "nvidia-smi"}, looks_at="processes of NVML",
         source="https://github.com/lmstudio-ai/lmstudio-bug-tracker/issues/2295", date="2026-09-01",
     ),
@@ -176,6 +177,7 @@ RULES = (
         id="small-paging-file", title="The paging file is small", severity=WARNING, check=paging_file,
         evidence="the paging file adds {page} to RAM",
         cause='Each worker process commits gigabytes for CUDA\'s libraries ("WinError 1455: the paging file is too small").',
+        messages=("WinError 1455", "paging file is too small",),
         next={"any": "SystemPropertiesPerformance.exe (Advanced > Virtual memory > system managed), and fewer workers"},
         looks_at="commit limit", source="https://github.com/pytorch/pytorch/issues/59904", date="2026-09-01",
     ),
@@ -233,7 +235,8 @@ RULES = (
     ),
     Rule(
         id="half-precision-refused", title="The device refuses half precision", severity=ERROR, check=low_precision_refused,
-        evidence="{types}", cause="The build has no kernels of these types for the card.", next={"any": "{install_torch}"},
+        evidence="{types}", cause="The build has no kernels of these types for the card.", messages=("not implemented for 'Half'",),
+        next={"any": "{install_torch}"},
         looks_at="deep test", source="https://github.com/OptimalScale/LMFlow/issues/88", date="2026-09-01",
     ),
 )  # fmt: skip

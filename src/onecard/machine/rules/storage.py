@@ -81,6 +81,7 @@ RULES = (
     Rule(
         id="hub-not-writable", title="The model cache cannot be written", severity=ERROR, check=hub_not_writable,
         evidence="{path} (from {by})", cause="Every download fails there.",
+        messages=("Permission denied",),
         next={"any": "export HF_HOME=~/.cache/huggingface", "windows": "setx HF_HOME %USERPROFILE%\\.cache\\huggingface"},
         looks_at="HF_HOME, HF_HUB_CACHE", source="https://huggingface.co/docs/huggingface_hub/package_reference/environment_variables",
         date="2026-09-01",
@@ -126,13 +127,15 @@ RULES = (
     ),
     Rule(
         id="hub-offline", title="Downloads are switched off", severity=NOTE, check=offline, evidence="HF_HUB_OFFLINE is set",
-        cause="Only models that are in the cache can be used.", next={"any": "unset HF_HUB_OFFLINE", "windows": "setx HF_HUB_OFFLINE 0"},
+        cause="Only models that are in the cache can be used.", messages=("LocalEntryNotFoundError",),
+        next={"any": "unset HF_HUB_OFFLINE", "windows": "setx HF_HUB_OFFLINE 0"},
         looks_at="environment", source="https://huggingface.co/docs/huggingface_hub/package_reference/environment_variables",
         date="2026-09-01",
     ),
     Rule(
         id="few-open-files", title="Few files may be open at once", severity=WARNING, check=few_files,
         evidence="limit of {limit} open files", cause='Data loaders hand tensors over as open files ("Too many open files").',
+        messages=("Too many open files",),
         next={"any": "ulimit -n 4096"}, looks_at="RLIMIT_NOFILE", source="https://github.com/pytorch/pytorch/issues/11201",
         date="2026-09-01",
     ),

@@ -79,6 +79,7 @@ RULES = (
         id="wsl-gpu-blocked", title="Windows does not let WSL2 use the card", severity=ERROR, check=blocked,
         evidence='NVML says "{error}"', cause="Windows' driver and WSL do not fit each other: one of them is too old, or a server "
         "driver runs the card in TCC mode.",
+        messages=("GPU access blocked by the operating system",),
         next={"any": "wsl --update && wsl --shutdown (in Windows), then the newest NVIDIA driver there"}, looks_at="NVML's answer",
         source="https://github.com/microsoft/WSL/issues/9938", date="2026-03-03",
     ),
