@@ -19,6 +19,7 @@ from onecard.core.session import Session
 from onecard.core.workload import Need
 from onecard.engines import rows
 from onecard.parts.epochs import EVALUATIONS, Epochs, held_rows, plan_epochs
+from onecard.parts.text_fields import in_bf16
 from onecard.parts.text_nets import PAIRS, TextNet, find_net
 from onecard.parts.text_training import TextStep, phases
 
@@ -94,7 +95,7 @@ def cost(settings: Any, task: Task) -> Cost:
         micro=course.micro,
         length=settings.length,
         target=settings.target_length,
-        bf16=settings.precision == "bf16",
+        bf16=in_bf16(settings),
         dropout=settings.dropout > 0,
         checkpointing=bool(settings.checkpointing),
         beams=settings.beams,
@@ -134,9 +135,7 @@ def build(settings: Any, task: Task) -> Any:
         parts = course.batch // course.micro
         return [({**inputs, "labels": labels}, 1 / parts)] * parts
 
-    return text_run.new_state(
-        built, course, synthetic, weight_decay=settings.weight_decay, bf16=settings.precision == "bf16"
-    )
+    return text_run.new_state(built, course, synthetic, weight_decay=settings.weight_decay, bf16=in_bf16(settings))
 
 
 def run(settings: Any, session: Session, task: Task) -> dict[str, Any]:
@@ -173,7 +172,7 @@ def run(settings: Any, session: Session, task: Task) -> dict[str, Any]:
             course,
             lambda number: data.batch(course.of(number), course.micro, session.device),
             weight_decay=settings.weight_decay,
-            bf16=settings.precision == "bf16",
+            bf16=in_bf16(settings),
         )
         resumed = 0 if idle else text_run.restore(session, state)
         size = float(sum(p.numel() for p in built.parameters()))

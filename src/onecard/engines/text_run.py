@@ -34,7 +34,7 @@ class State:
 
 
 def new_state(net: Any, course: Epochs, batch: Callable[[int], Batch], *, weight_decay: float, bf16: bool) -> State:
-    """Net and its AdamW; norms and biases are not pulled towards zero. bf16 takes effect on a GPU alone."""
+    """Net and its AdamW; norms and biases are not pulled towards zero. bf16: forward passes under autocast."""
     import torch
 
     trained = [p for p in net.parameters() if p.requires_grad]
@@ -43,8 +43,7 @@ def new_state(net: Any, course: Epochs, batch: Callable[[int], Batch], *, weight
         {"params": [p for p in trained if p.dim() < 2], "weight_decay": 0.0},
     ]
     optimizer = torch.optim.AdamW(groups, lr=course.learning_rate, betas=(0.9, 0.999), fused=True)
-    here = bf16 and torch.get_default_device().type == "cuda"
-    return State(net=net, optimizer=optimizer, course=course, batch=batch, bf16=here)
+    return State(net=net, optimizer=optimizer, course=course, batch=batch, bf16=bf16)
 
 
 def arithmetic(state: State) -> Any:

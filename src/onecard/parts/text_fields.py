@@ -1,6 +1,6 @@
 """Settings that the text workloads share, each with its one wording for the command line, the web form and the docs."""
 
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 from msgspec import Meta
 
@@ -13,8 +13,10 @@ Checkpointing = Annotated[
     bool | None, Meta(description="keep only each layer's input and compute the rest again: less memory, slower")
 ]
 Precision = Annotated[
-    Literal["bf16", "fp32"],
-    Meta(description="arithmetic on a GPU; weights stay fp32, a processor computes in fp32"),
+    Literal["bf16", "fp32"] | None,
+    Meta(
+        description="arithmetic, weights stay fp32; left out: bf16, or fp32 for tiny, whose steps are too short to gain"
+    ),
 ]
 WeightDecay = Annotated[float, Meta(description="pull of AdamW towards zero", ge=0)]
 Dropout = Annotated[float, Meta(description="share of activations set to zero in training", ge=0, lt=1)]
@@ -28,3 +30,8 @@ PairSteps = Annotated[
     Meta(description="optimizer steps; left out: from epochs; 0: the model as it is"),
 ]
 Beams = Annotated[int, Meta(description="beams of the search for the output; 1: greedy", ge=1, le=16)]
+
+
+def in_bf16(settings: Any) -> bool:
+    """Whether a Settings of a text net computes under bf16 autocast: the same on a card and on a processor."""
+    return (settings.precision or ("fp32" if settings.model == "tiny" else "bf16")) == "bf16"

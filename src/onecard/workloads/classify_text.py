@@ -54,7 +54,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     batch: fields.Batch = 32
     micro_batch: fields.MicroBatch = None
     checkpointing: fields.Checkpointing = None
-    precision: fields.Precision = "bf16"
+    precision: fields.Precision = None
     learning_rate: Annotated[
         Annotated[float, Meta(gt=0)] | None,
         Meta(description="peak of the learning rate; left out: 3e-5, or 1e-3 for tiny"),
@@ -108,7 +108,7 @@ def cost(settings: Settings) -> Cost:
         micro=course.micro,
         length=settings.length,
         classes=classes_of(settings),
-        bf16=settings.precision == "bf16",
+        bf16=fields.in_bf16(settings),
         dropout=settings.dropout > 0,
         checkpointing=bool(settings.checkpointing),
     )
@@ -157,7 +157,7 @@ def build(settings: Settings) -> Any:
         return [({**inputs, "labels": labels}, 1 / parts)] * parts
 
     return text_run.new_state(
-        built, course, synthetic, weight_decay=settings.weight_decay, bf16=settings.precision == "bf16"
+        built, course, synthetic, weight_decay=settings.weight_decay, bf16=fields.in_bf16(settings)
     )
 
 
@@ -198,7 +198,7 @@ def run(settings: Settings, session: Session) -> dict[str, Any]:
             course,
             lambda number: data.batch(course.of(number), course.micro, session.device),
             weight_decay=settings.weight_decay,
-            bf16=settings.precision == "bf16",
+            bf16=fields.in_bf16(settings),
         )
         resumed = text_run.restore(session, state)
         size = float(sum(p.numel() for p in built.parameters()))

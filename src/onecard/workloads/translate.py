@@ -56,7 +56,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     batch: fields.Batch = 32
     micro_batch: fields.MicroBatch = None
     checkpointing: fields.Checkpointing = None
-    precision: fields.Precision = "bf16"
+    precision: fields.Precision = None
     learning_rate: Annotated[
         Annotated[float, Meta(gt=0)] | None,
         Meta(description="peak of the learning rate; left out: 5e-5, or 3e-3 for tiny"),
