@@ -88,3 +88,18 @@ def test_a_model_of_another_kind_is_refused_by_name(tmp_path):
     folder = write_model(tmp_path / "model", "gpt2", ["a text"], 2)
     with pytest.raises(BadFile, match="gpt2"):
         api.plan("summarise", model=str(folder))
+
+
+def test_no_steps_judge_a_model_and_change_nothing(run_workload, tmp_path):
+    columns, pairs_of = ROWS["translate"]
+    folder = write_model(tmp_path / "model", "bart", [r[0] for r in pairs_of])
+    file = tmp_path / "pairs.csv"
+    with file.open("w", newline="", encoding="utf-8") as out:
+        csv.writer(out).writerows([columns, *pairs_of])
+    settings = {"model": str(folder), "data": str(file), "steps": 0, "length": 32, "target_length": 8}
+    ran = run_workload("translate", settings | {"micro_batch": 4, "checkpointing": False})
+    assert ran.ending.outcome == "ok", ran.ending.error
+    assert {"bleu", "copy_bleu", "validation_loss"} <= set(ran.ending.quality)
+    assert ran.ending.quality["steps"] == 0
+    assert not (ran.folder / "checkpoints").exists()
+    assert not (ran.folder / "export").exists()

@@ -8,7 +8,7 @@ from rich.text import Text
 
 from onecard.core.plan import NO, OFFLOAD, Plan
 from onecard.core.units import show_rate, show_size
-from onecard.show.text import MARKS, STYLES, rate_unit, short_settings
+from onecard.show.text import MARKS, STYLES, main_rate, rate_unit, short_settings
 
 
 def can_view(plans: list[Plan], device: str, usable: str) -> RenderableType:
@@ -53,7 +53,7 @@ def _speed(plan: Plan) -> str:
     """The rate that a person feels: the last phase's (decode after prefill, a step of training)."""
     if not plan.estimate.rates:
         return ""
-    name = list(plan.estimate.rates)[-1]
+    name = main_rate(list(plan.estimate.rates))
     return show_rate(plan.estimate.rates[name].likely, rate_unit(name)[1])
 
 
