@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from onecard.core.errors import BadFile
+from onecard.core.errors import BadFile, BadSetting
 from onecard.core.settings import make
 from onecard.parts.epochs import plan_epochs, split
 from onecard.parts.text_nets import NETS, config_fields, read_config
@@ -110,3 +110,52 @@ def test_on_a_processor_it_is_what_a_real_step_holds(changes):
         work.step(state)
     comes_and_goes = [p for p in work.cost(settings).phases[0].parts if p.name in ("activations", "gradients")]
     assert sum(p.bytes.likely for p in comes_and_goes) == pytest.approx(watcher.storages.peak, rel=0.15)
+
+
+@pytest.mark.parametrize("beams", [1, 3])
+def test_the_cache_of_writing_is_what_generate_keeps(beams):
+    torch = pytest.importorskip("torch")
+    pytest.importorskip("transformers")
+    from onecard.engines.text_model import build_net
+    from onecard.parts.text_training import TextStep, phases
+    from onecard.workloads.summarise import TINY
+
+    torch.manual_seed(0)
+    net = build_net(TINY, classes=0, dropout=0.0, checkpointing=False).eval()
+    ids = torch.randint(3, 500, (4, 20))
+    made = net.generate(
+        input_ids=ids,
+        attention_mask=torch.ones_like(ids),
+        max_new_tokens=12,
+        min_new_tokens=12,
+        num_beams=beams,
+        return_dict_in_generate=True,
+    )
+    cache = made.past_key_values
+    kept = sum(
+        t.numel() * t.element_size()
+        for part in (cache.self_attention_cache, cache.cross_attention_cache)
+        for layer in part.layers
+        for t in (layer.keys, layer.values)
+    )
+    step = TextStep(net=TINY, batch=4, micro=4, length=20, target=12, bf16=False, beams=beams)
+    found = phases(step, steps=0, evaluations=1, held_out=0, written=4)
+    assert [p.name for p in found] == ["write"]
+    counted = next(p.bytes.likely for p in found[0].parts if p.name == "kv_cache")
+    assert counted == pytest.approx(kept, rel=0.04)
+
+
+def test_only_what_is_done_is_a_phase(tmp_path):
+    translate = get("translate")
+    (tmp_path / "asked.txt").write_text("one\ntwo\n")
+    pairs = tmp_path / "pairs.csv"
+    pairs.write_text("source,target\n" + "a,b\n" * 40)
+
+    def names(**given):
+        return [p.name for p in translate.cost(make(translate.settings, given)).phases]
+
+    assert names() == ["train", "evaluate", "write", "save", "export"]
+    assert names(model="t5-small", translate=str(tmp_path / "asked.txt")) == ["write"]
+    assert names(data=str(pairs), steps=0) == ["evaluate", "write"]
+    with pytest.raises(BadSetting, match="nothing to do"):
+        names(model="t5-small", steps=0)

@@ -45,3 +45,10 @@ def test_a_stopped_training_says_how_it_goes_on():
     assert "onecard resume" not in screen("ok", measurements=(PEAK, RATE))
     assert "onecard resume" not in screen("stopped", measurements=(PEAK, RATE), kind="prove")
     assert "onecard resume" not in screen("stopped", measurements=(PEAK,), time=("decode",))
+
+
+def test_training_stands_for_the_whole_and_decode_for_a_chat():
+    from onecard.show.text import main_rate
+
+    assert main_rate(["train_rows_per_s", "write_rows_per_s"]) == "train_rows_per_s"
+    assert main_rate(["prefill_tokens_per_s", "decode_tokens_per_s"]) == "decode_tokens_per_s"

@@ -73,6 +73,7 @@ def test_the_reports_are_learnt_and_lead_3_beaten(run_workload):
     assert found[len(found)] < 1 < found[1]
 
 
+@pytest.mark.slow
 def test_kill_and_resume_equals_the_uninterrupted_run_to_the_bit(run_workload, small):
     whole = run_workload("summarise", small, folder="whole")
     assert whole.ending.outcome == "ok", whole.ending.error
@@ -101,6 +102,7 @@ def test_out_of_memory_anywhere_ends_at_the_same_step(run_workload, small, monke
     assert sorted(losses(folder)) == list(range(1, 11))
 
 
+@pytest.mark.slow
 def test_a_file_is_summarised_once_each_also_over_a_kill(run_workload, small, tmp_path, monkeypatch):
     asked = [text for text, _ in reports(20, 9)]
     file = tmp_path / "asked.jsonl"

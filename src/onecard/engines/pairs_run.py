@@ -103,6 +103,11 @@ def cost(settings: Any, task: Task) -> Cost:
     judged = settings.data or course.steps
     held_out = min(HELD_OUT, max(1, round(course.rows * settings.held_out / (1 - settings.held_out)))) if judged else 0
     written = held_out + (rows.about_texts(task.asked) if task.asked else 0)
+    if not course.steps and not written:
+        raise BadSetting(
+            "there is nothing to do: no steps, no pairs to judge by, no texts to write from",
+            next="give --data FILE, or name the file of texts, or leave --steps out",
+        )
     what = f"{course.steps:,} steps of {course.batch} rows" if course.steps else "nothing is trained"
     return Cost(
         runtime="torch",

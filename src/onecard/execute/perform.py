@@ -26,8 +26,11 @@ def perform(job: Job, session: RunSession) -> Ending:
         if work is None:
             raise BadSetting(f"{job.workload} cannot {job.mode}", next=f"onecard plan {job.workload}")
         keep_budget(job, session)
-        session.baseline()
+        session.baseline(
+            told=False
+        )  # the workload tells it when its libraries are loaded, its first phase at the latest
         quality = work(settings, session)
+        session.finished()
         return Ending(outcome="stopped" if session.stopping else "ok", quality=quality or {})
     except KeyboardInterrupt:
         return Ending(outcome="stopped", what="stopped before it could save")

@@ -30,6 +30,7 @@ class RunSession:
         self._job = job
         self._send = send
         self._stopping = False
+        self._ready = False
         self._told: set[str] = set()
         self._shown = 0.0
         self.meter = Meter(self._phase_ended)
@@ -37,11 +38,24 @@ class RunSession:
     def emit(self, event: str, **values: Any) -> None:
         self._send({"event": event, "t": round(time.time() - self._job.started, 4), **values})
 
-    def baseline(self) -> None:
-        context = cuda_context(self.device)
-        self.emit("ready", rss=self.meter.baseline(), threads=self.threads, context=context)
+    def baseline(self, *, told: bool = True) -> None:
+        """told=False: measured, but nobody holds the run to its budget yet: libraries would count as the work's."""
+        base = self.meter.baseline()
+        if told:
+            self._tell(base)
+
+    def _tell(self, base: int) -> None:
+        self._ready = True
+        self.emit("ready", rss=base, threads=self.threads, context=cuda_context(self.device))
+
+    def finished(self) -> None:
+        """The work is done: where it told no baseline and opened no phase, the one from before it is told now."""
+        if not self._ready:
+            self._tell(self.meter.base)
 
     def phase(self, name: str) -> AbstractContextManager[None]:
+        if not self._ready:
+            self.baseline()
         # An inner phase is told each time: whoever kills the child must know where it was.
         if name not in self._told or self.meter.nested:
             self._told.add(name)

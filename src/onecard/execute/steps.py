@@ -1,5 +1,6 @@
 """Proves any workload that has `build` and `step`: the same two functions that `trace` predicts and `run` runs."""
 
+import importlib
 import statistics
 import time
 from contextlib import suppress
@@ -20,6 +21,8 @@ def prove_steps(workload: Workload, settings: Any, session: Session) -> None:
     torch.set_num_threads(session.threads)
     load_code(workload, settings)
     torch.set_default_device(session.device)
+    for need in workload.needs(settings):  # what `build` would import first anyway: libraries are not the work's memory
+        importlib.import_module(need.module)
     session.baseline()
     with session.phase("build"):
         state = workload.build(settings)

@@ -10,7 +10,7 @@ from rich.text import Text
 
 from onecard.core.plan import NO, OFFLOAD, Plan
 from onecard.core.units import GiB, show_rate, show_size
-from onecard.show.text import MARKS, STYLES, rate_unit, short_settings
+from onecard.show.text import MARKS, STYLES, main_rate, rate_unit, short_settings
 
 HEADINGS = ("", "with", "peak of usable", "speed")
 RIGHT = (False, False, True, True)
@@ -99,7 +99,7 @@ def _speed(plan: Plan) -> str:
     """The rate that a person feels: the last phase's (decode after prefill, a step of training)."""
     if not plan.estimate.rates:
         return ""
-    name = list(plan.estimate.rates)[-1]
+    name = main_rate(list(plan.estimate.rates))
     return show_rate(plan.estimate.rates[name].likely, rate_unit(name)[1])
 
 

@@ -10,7 +10,7 @@ from rich.text import Text
 from onecard.core.ranges import Range
 from onecard.core.record import Measurement, Record
 from onecard.core.units import show_rate, show_seconds, show_size
-from onecard.show.text import ends_of_size, part_name, rate_unit
+from onecard.show.text import ends_of_size, main_rate, part_name, rate_unit
 
 OUTCOME_STYLES = {"ok": "bold green", "oom": "bold red", "stopped": "bold yellow", "failed": "bold red"}
 
@@ -193,8 +193,8 @@ def _what(record: Record) -> str:
 def _main_rate(record: Record) -> Measurement | None:
     rates = [m for m in record.measurements if m.name.endswith("_per_s") and m.measured is not None]
     promised = [m for m in rates if m.predicted]
-    chosen = promised or rates
-    return chosen[-1] if chosen else None
+    chosen = {m.name: m for m in promised or rates}
+    return chosen[main_rate(list(chosen))] if chosen else None
 
 
 def _short(row: Measurement | None, whole: bool = True) -> tuple[str, Text]:

@@ -1,5 +1,7 @@
 """Words and colours that all terminal views share: a verdict, a range, a bar. Value -> text, nothing else."""
 
+from collections.abc import Sequence
+
 from onecard.core.plan import FITS, NO, OFFLOAD, TIGHT
 from onecard.core.ranges import Range
 from onecard.core.units import show_rate, show_size
@@ -45,6 +47,11 @@ def rate_range(rate: Range, unit: str) -> str:
     """ "92.4 tok/s (85.0 to 99.1)" """
     low, high = (show_rate(v, "").strip() for v in (rate.low, rate.high))
     return f"{show_rate(rate.likely, unit)} ({low} to {high})"
+
+
+def main_rate(names: Sequence[str]) -> str:
+    """The rate that stands for the whole: of training where something is trained, else the last (decode after prefill)."""
+    return next((name for name in names if name.startswith("train_")), names[-1])
 
 
 def rate_unit(name: str) -> tuple[str, str]:
