@@ -10,7 +10,7 @@ from rich.text import Text
 from onecard.core.ranges import Range
 from onecard.core.record import Measurement, Record
 from onecard.core.units import show_rate, show_seconds, show_size
-from onecard.show.text import ends_of_size, part_name, rate_unit
+from onecard.show.text import ends_of_size, part_name, rate_unit, subject
 
 OUTCOME_STYLES = {"ok": "bold green", "oom": "bold red", "stopped": "bold yellow", "failed": "bold red"}
 
@@ -18,11 +18,10 @@ OUTCOME_STYLES = {"ok": "bold green", "oom": "bold red", "stopped": "bold yellow
 def record_view(record: Record, folder: str = "") -> RenderableType:
     """Everything about one Record that a person asks first."""
     plan = record.plan
-    subject = plan.get("settings", {}).get("model") or ""
     head = Text.assemble(
         (record.outcome, OUTCOME_STYLES[record.outcome]),
         "  ",
-        (f"{record.kind} {plan.get('workload', '')} {subject}".strip(), "bold"),
+        (f"{record.kind} {plan.get('workload', '')} {subject(plan.get('settings', {}))}".strip(), "bold"),
         f" on {plan.get('device', {}).get('name', 'unknown')}",
         (f"   record {record.id}, {show_seconds(record.seconds)}", "dim"),
     )
@@ -162,11 +161,10 @@ def records_view(records: Sequence[Record]) -> RenderableType:
     # The newest says which year it is: it is repeated only on lines of another one.
     this_year = records[0].started[:5]
     for record in records:
-        subject = record.plan.get("settings", {}).get("model") or ""
         table.add_row(
             record.id,
             record.started[:16].replace("T", " ").removeprefix(this_year),
-            f"{record.kind} {record.plan.get('workload', '')} {subject}".strip(),
+            f"{record.kind} {record.plan.get('workload', '')} {subject(record.plan.get('settings', {}))}".strip(),
             _SIGNS.sub("", str(record.plan.get("device", {}).get("name", ""))),
             Text(record.outcome, OUTCOME_STYLES[record.outcome]),
             *_short(next((m for m in record.measurements if m.name == "memory.peak"), None), record.outcome == "ok"),
