@@ -114,3 +114,10 @@ def test_the_same_as_json_from_the_command_line():
         [sys.executable, "-m", "onecard", *line.split()], capture_output=True, text=True, timeout=60, env={**os.environ, "NO_COLOR": "1"}
     )  # fmt: skip
     assert done.returncode == 0 and json.loads(done.stdout) == json.loads(json.dumps(plan_json(plan)))
+
+
+def test_an_engine_whose_kernels_are_not_built_for_a_card_is_a_no_there():
+    plan = onecard.plan("chat", model="llama-3.1-8b", engine="vllm", on="GTX 1080 Ti")
+    assert plan.verdict == NO and any("compute capability 7.0" in note for note in plan.notes)
+    assert plan.advice.cards and not any("Tesla P" in name or "GTX 10" in name for name in plan.advice.cards)
+    assert onecard.plan("chat", model="llama-3.1-8b", engine="llama.cpp", on="GTX 1080 Ti").verdict == "fits"

@@ -142,7 +142,8 @@ class _Question:
         cost = self._cost(settings)
         estimate = self._price(cost, explain=explain)
         offloaded = cost.extra.get("offloaded_layers", 0) > 0 and self.card.kind != "cpu"
-        answer = verdict(estimate.memory, self.budget, offloaded)
+        old = _too_old(cost, self.card)
+        answer = NO if old else verdict(estimate.memory, self.budget, offloaded)
         versions = {"onecard": __version__}
         return Plan(
             id=plan_id(self.name, settings, self.card.name, versions),
@@ -156,7 +157,7 @@ class _Question:
             advice=self._advise(estimate) if advise and answer == NO else None,
             budget=self.budget,
             versions=versions,
-            notes=cost.notes,
+            notes=(*cost.notes, *old),
             notable=tuple(self._notable(settings)),
         )
 
@@ -196,7 +197,8 @@ class _Question:
         choices = self._choices(given)
         found = self._search(given)
         harm = sum(c.harms[c.options.index(found.chosen[c.setting])] for c in choices)
-        return found.verdict, {**given, **found.chosen}, harm
+        old = _too_old(self._cost({**given, **found.chosen}), self.card)
+        return NO if old else found.verdict, {**given, **found.chosen}, harm
 
     def _advise(self, estimate: Estimate) -> Advice:
         freed = [name for name in self.given if self._may_choose(name)]
@@ -228,6 +230,8 @@ class _Question:
             return False
 
     def _fits_on(self, card: Device) -> bool:
+        if _too_old(self._cost({**self.given, **{c.setting: c.options[0] for c in self._choices(self.given)}}), card):
+            return False
         other = _Question(self.name, self.work, card, None, self.given)
         other.costs = self.costs
         choices = tuple(c for c in other._choices(self.given) if c.setting not in OFFLOAD_SETTINGS)
@@ -243,6 +247,14 @@ class _Question:
             return elsewhere
         cap = [] if self.budget is None else [f"--budget {self.budget}"]
         return " ".join(["onecard run", self.name, *(_flag(k, v) for k, v in self._notable(settings).items()), *cap])
+
+
+def _too_old(cost: Cost, card: Device) -> tuple[str, ...]:
+    """What stands against a card whose memory would do: kernels that were never built for it."""
+    least, has = cost.extra.get("compute_capability"), card.compute_capability
+    if least is None or has is None or float(has) >= least:
+        return ()
+    return (f"needs compute capability {least}, and {card.name} has {has}: it will not start there",)
 
 
 def _flag(name: str, value: Any) -> str:

@@ -15,9 +15,8 @@ from onecard.core.ranges import Range
 from onecard.parts.kv_cache import LLAMA_WINDOWS, llama_kv_bytes, padded, state_bytes
 from onecard.parts.llama_graph import Batch, compute_bytes
 from onecard.parts.memo import per_model
-from onecard.parts.mixes import gguf_types
+from onecard.parts.mixes import alike, gguf_types
 from onecard.parts.quantized import cuda_bytes, tensor_bytes
-from onecard.parts.transformer import tensors
 
 CURRENT = 99999
 
@@ -119,27 +118,29 @@ def _sizes(model: Model, quant: str) -> _Sizes:
     types = gguf_types(model, quant)
     host, device, largest = [0] * model.layers, [0] * model.layers, [0] * model.layers
     table = table_device = head = head_device = repacked = 0
-    known: dict[tuple[str, tuple[int, ...]], tuple[int, int]] = {}
-    for tensor in tensors(model):
-        type = types[tensor.name]
-        key = (type, tensor.shape)
-        if key not in known:
-            known[key] = tensor_bytes(*key), cuda_bytes(*key)
-        size, padded_size = known[key]
-        if type in REPACKED and tensor.role in ("attention", "ffn", "expert", "recurrent"):
-            repacked += size
-        if tensor.layer is not None and tensor.layer < model.layers:
-            host[tensor.layer] += size
-            device[tensor.layer] += padded_size
-            if size > largest[tensor.layer]:
-                largest[tensor.layer] = size
-        elif tensor.name.startswith("output") or tensor.role == "output":
-            head += size
-            head_device += padded_size
-        else:
-            table += size
-            if tensor.role == "embedding" and model.tied:
-                table_device = padded_size
+    for _, group, names in alike(model):
+        one = group[0]
+        repacks = one.role in ("attention", "ffn", "expert", "recurrent")
+        known = {
+            type: (tensor_bytes(type, one.shape), cuda_bytes(type, one.shape)) for type in {types[n] for n in names}
+        }
+        for tensor, name in zip(group, names, strict=True):
+            type, layer = types[name], tensor.layer
+            size, padded_size = known[type]
+            if repacks and type in REPACKED:
+                repacked += size
+            if layer is not None and layer < model.layers:
+                host[layer] += size
+                device[layer] += padded_size
+                if size > largest[layer]:
+                    largest[layer] = size
+            elif name.startswith("output") or tensor.role == "output":
+                head += size
+                head_device += padded_size
+            else:
+                table += size
+                if tensor.role == "embedding" and model.tied:
+                    table_device = padded_size
     return _Sizes(tuple(host), tuple(device), tuple(largest), table, table_device, head, head_device, repacked)
 
 

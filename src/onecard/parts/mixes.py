@@ -52,21 +52,41 @@ def gguf_types(model: Model, mix: str) -> dict[str, str]:
     if model.tensor_types:
         return dict(model.tensor_types)
     mix = known_mix(mix)
-    every = _kinds(model)
-    tied = not any(tensor.name == "output.weight" for tensor, _ in every)
-    counts = {"v": sum(kind.category in _VALUES for _, kind in every), "v_seen": 0}
+    groups = alike(model)
+    tied = not any(tensor.name == "output.weight" for group in groups for tensor in group.tensors[:1])
     result: dict[str, str] = {}
-    alike: dict[tuple[_Kind, tuple[int, ...]], str] = {}
-    for tensor, kind in every:
+    in_turn: list[tuple[Tensor, _Kind]] = []
+    for group in groups:
         # Only values and down projections (and iq3_xs) get other types in other layers: the rest is decided once.
-        if kind.category in _BY_LAYER or mix == "iq3_xs":
-            result[tensor.name] = _type(model, tensor, kind, mix, tied, counts)
-            continue
-        key = (kind, tensor.shape)
-        if key not in alike:
-            alike[key] = _type(model, tensor, kind, mix, tied, counts)
-        result[tensor.name] = alike[key]
+        if group.kind.category in _BY_LAYER or mix == "iq3_xs":
+            in_turn += [(tensor, group.kind) for tensor in group.tensors]
+        else:
+            type = _type(model, group.tensors[0], group.kind, mix, tied, {})
+            result |= dict.fromkeys(group.names, type)
+    counts = {"v": sum(kind.category in _VALUES for _, kind in in_turn), "v_seen": 0}
+    for tensor, kind in sorted(in_turn, key=lambda each: each[0].layer or 0):
+        result[tensor.name] = _type(model, tensor, kind, mix, tied, counts)
     return result
+
+
+class Alike(NamedTuple):
+    """Tensors that differ in their layer only."""
+
+    kind: "_Kind"
+    tensors: tuple[Tensor, ...]
+    names: tuple[str, ...]
+
+
+@per_model
+def alike(model: Model) -> tuple[Alike, ...]:
+    """The tensors of a model in a few dozen groups, the same for all mixes."""
+    found: dict[tuple[str, tuple[int, ...], str], list[Tensor]] = {}
+    for tensor in tensors(model):
+        found.setdefault((_tail(tensor.name), tensor.shape, tensor.role), []).append(tensor)
+    return tuple(
+        Alike(_kind(tail), tuple(group), tuple(tensor.name for tensor in group))
+        for (tail, _, _), group in found.items()
+    )
 
 
 @per_model
@@ -77,10 +97,11 @@ def mix_of(model: Model) -> str:
     (other tools choose types layer by layer) gets the name of the one it is closest to.
     """
     held: dict[str, float] = {}
-    for tensor, kind in _kinds(model):
+    for kind, group, _ in alike(model):
         if not kind.plain and kind.category not in ("output", "embedding"):
-            type = model.tensor_types[tensor.name].upper()
-            held[type] = held.get(type, 0.0) + tensor.elements
+            for tensor in group:
+                type = model.tensor_types[tensor.name].upper()
+                held[type] = held.get(type, 0.0) + tensor.elements
     if not held:
         return "f16"
     # iq3_xs has more of another type than of the one it is built on, so each that holds much may be it.
@@ -107,12 +128,6 @@ class _Kind(NamedTuple):
     category: str
     plain: bool
     """fp32 whatever the mix: positions, routers, convolutions, and what is no weight"""
-
-
-@per_model
-def _kinds(model: Model) -> tuple[tuple[Tensor, _Kind], ...]:
-    """Every tensor with its kind: the same for all mixes."""
-    return tuple((tensor, _kind(_tail(tensor.name))) for tensor in tensors(model))
 
 
 def _tail(name: str) -> str:

@@ -10,10 +10,10 @@ from typing import NamedTuple
 
 from onecard.core.model import Model
 from onecard.parts.memo import per_model
-from onecard.parts.mixes import MIXES, gguf_types
+from onecard.parts.mixes import MIXES, alike, gguf_types
 from onecard.parts.operations import Weight
 from onecard.parts.quantized import awq_bytes, gptq_bytes, int8_bytes, nf4_bytes, tensor_bytes
-from onecard.parts.transformer import Tensor, tensors
+from onecard.parts.transformer import Tensor
 
 BYTES = {"f32": 4.0, "fp32": 4.0, "f16": 2.0, "fp16": 2.0, "bf16": 2.0, "fp8": 1.0}
 _KEPT = ("output", "embedding", "router")
@@ -57,28 +57,33 @@ def _groups(model: Model, engine: str, quant: str) -> dict[tuple[int, int, str, 
     """(outputs, inputs, format, role) -> its matrices layer by layer, wherever they are placed."""
     types = gguf_types(model, quant.lower()) if engine == "llama.cpp" and quant.lower() in MIXES else None
     groups: dict[tuple[int, int, str, str], tuple[list[float], list[float]]] = {}
-    every = tensors(model)
-    tied = not any(t.role == "output" for t in every)
-    for tensor in every:
-        head = tensor.role == "output" or (tied and tensor.role == "embedding")
-        shape = tensor.shape
-        if len(shape) < 2 or tensor.role in _SMALL or (tensor.role == "embedding" and not head):
+    found = alike(model)
+    tied = not any(group.tensors[0].role == "output" for group in found)
+    for _, members, names in found:
+        one, shape = members[0], members[0].shape
+        head = one.role == "output" or (tied and one.role == "embedding")
+        if len(shape) < 2 or one.role in _SMALL or (one.role == "embedding" and not head):
             continue
         k, n = shape[0], shape[1]
         count = shape[2] if len(shape) > 2 else 1
-        if types is not None:
-            type = types[tensor.name]
-            format, size = type.lower(), float(tensor_bytes(type, shape))
-        else:
-            format, size = _stored(tensor, quant, head, k, n, count)
-        key = (n, k, format, "head" if head else "expert" if tensor.role == "expert" else "body")
-        if key not in groups:
-            groups[key] = ([0.0] * model.layers, [0.0] * model.layers)
-        layer = min(tensor.layer or 0, model.layers - 1)
-        groups[key][0][layer] += count
-        groups[key][1][layer] += size
+        role = "head" if head else "expert" if one.role == "expert" else "body"
+        plain = None if types is not None else _stored(one, quant, head, k, n, count)
+        for tensor, name in zip(members, names, strict=True):
+            if types is not None:
+                format, size = types[name], float(tensor_bytes(types[name], shape))
+            else:
+                assert plain is not None
+                format, size = plain
+            key = (n, k, format, role)
+            if key not in groups:
+                groups[key] = ([0.0] * model.layers, [0.0] * model.layers)
+            layer = tensor.layer or 0
+            layer = layer if layer < model.layers else model.layers - 1
+            groups[key][0][layer] += count
+            groups[key][1][layer] += size
     return {
-        key: _Group((0.0, *accumulate(counts)), (0.0, *accumulate(sizes))) for key, (counts, sizes) in groups.items()
+        (n, k, format.lower(), role): _Group((0.0, *accumulate(counts)), (0.0, *accumulate(sizes)))
+        for (n, k, format, role), (counts, sizes) in groups.items()
     }
 
 

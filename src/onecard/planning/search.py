@@ -213,7 +213,7 @@ def _why(memory: Memory, room: int) -> str:
     if memory.host_usable_bytes is not None and not host_holds(memory) and peak.likely <= room:
         return f"the host would hold {show_size(host_bytes(memory))} of {show_size(memory.host_usable_bytes)}"
     if peak.high <= room:
-        return f"{show_size(peak.likely)} likely, {show_size(peak.high)} at most, of {show_size(room)}"
+        return f"{show_size(peak.likely)}, at most {show_size(peak.high)} of {show_size(room)}"
     if peak.likely <= room:
-        return f"{show_size(peak.likely)} likely, but up to {show_size(peak.high)} of {show_size(room)}"
-    return f"{show_size(peak.likely)} is {show_size(peak.likely - room)} more than {show_size(room)}"
+        return f"{show_size(peak.likely)}, but up to {show_size(peak.high)} of {show_size(room)}"
+    return f"{show_size(peak.likely)}, {show_size(peak.likely - room)} over"

@@ -110,12 +110,11 @@ def memory(cost: Cost, device: Device, budget: int | None = None) -> Memory:
         host_usable_bytes=device.host_total if device.host_free is None else device.host_free,
         allocated=allocated,
         reserved=reserved,
-        elsewhere=_elsewhere(cost, device, parts),
         bases=bases,
     )
 
 
-def _elsewhere(cost: Cost, device: Device, parts: dict[str, Range]) -> dict[str, Range]:
+def elsewhere(cost: Cost, device: Device, parts: dict[str, Range]) -> dict[str, Range]:
     """The parts that another phase has more of, at their largest."""
     found: dict[str, Range] = {}
     for phase in cost.phases:

@@ -6,12 +6,15 @@ It looks at nothing but its arguments, so the same question has the same answer;
 because the planner asks it for every candidate. `explain=True` adds the equations.
 """
 
+import msgspec
+
 from onecard.core.cost import Cost
 from onecard.core.device import Device
 from onecard.core.estimate import Estimate, Memory, PhaseTime, Term
 from onecard.core.ranges import Range, total
 from onecard.predict.energy import joules
 from onecard.predict.factors import Factors
+from onecard.predict.memory import elsewhere
 from onecard.predict.memory import memory as counted_memory
 from onecard.predict.peak import traced_memory
 from onecard.predict.time import PhaseSeconds, time_phase
@@ -51,6 +54,8 @@ def price(
         bases["step_steps_per_s"] = "calibrated" if records else cost.basis
         limiters["step"] = limiters[max(time, key=lambda name: time[name].seconds.likely)]
     memory = price_memory(cost, device, budget)
+    if cost.events is None:
+        memory = msgspec.structs.replace(memory, elsewhere=elsewhere(cost, device, memory.parts))
     return Estimate(
         memory=memory,
         time=time,

@@ -19,6 +19,7 @@ from onecard.show.text import (
     settings_line,
     short_settings,
     size_range,
+    subject,
 )
 
 
@@ -48,10 +49,9 @@ def _settings(plan: Plan) -> str:
 
 
 def _headline(plan: Plan) -> Text:
-    subject = plan.settings.get("model") or plan.settings.get("net") or ""
     return Text.assemble(
         (f"{MARKS[plan.verdict]}  ", STYLES[plan.verdict]),
-        (f"{plan.workload} {subject}".strip(), "bold"),
+        (f"{plan.workload} {subject(plan.settings)}".strip(), "bold"),
         f" on {plan.device['name']}",
         (f"   plan {plan.id}", "dim"),
     )

@@ -10,7 +10,7 @@ from rich.text import Text
 from onecard.core.ranges import Range
 from onecard.core.record import Measurement, Record
 from onecard.core.units import show_rate, show_seconds, show_size
-from onecard.show.text import ends_of_size, main_rate, part_name, rate_unit
+from onecard.show.text import ends_of_size, main_rate, part_name, rate_unit, subject
 
 OUTCOME_STYLES = {"ok": "bold green", "oom": "bold red", "stopped": "bold yellow", "failed": "bold red"}
 
@@ -185,7 +185,7 @@ def _what(record: Record) -> str:
     words = (
         record.kind,
         workload if workload != record.kind else "",
-        settings.get("model") or settings.get("step") or "",
+        subject(settings) or settings.get("step") or "",
     )
     return " ".join(str(w) for w in words if w)
 

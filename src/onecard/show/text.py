@@ -1,6 +1,8 @@
 """Words and colours that all terminal views share: a verdict, a range, a bar. Value -> text, nothing else."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from pathlib import PureWindowsPath
+from typing import Any
 
 from onecard.core.plan import FITS, NO, OFFLOAD, TIGHT
 from onecard.core.ranges import Range
@@ -78,6 +80,13 @@ def settings_line(settings: dict[str, object], skip: tuple[str, ...] = ()) -> st
         is_count = isinstance(value, int) and not isinstance(value, bool)
         shown.append(words if value is True else f"{words} {value:,}" if is_count else f"{words} {value}")
     return " · ".join(shown)
+
+
+def subject(settings: Mapping[str, Any]) -> str:
+    """What a plan is about: the model or net; of a file the name without its folders."""
+    name = str(settings.get("model") or settings.get("net") or "")
+    is_path = name.lower().endswith((".gguf", ".json")) or name.startswith(("/", "~", ".")) or "\\" in name
+    return PureWindowsPath(name).name or name if is_path else name
 
 
 _SHORT = {

@@ -130,6 +130,7 @@ def cost_of(model: Model, settings: Settings) -> Cost:
     )
     extra: dict[str, Any] = {"parameters": parameters(model)}
     if settings.engine in RESERVING:
+        extra["compute_capability"] = CAPABILITY[settings.engine]
         extra["reserves"] = (
             UTILIZATIONS[0] if settings.gpu_memory_utilization is None else settings.gpu_memory_utilization
         )
@@ -215,6 +216,9 @@ QUANTS = {
 }  # fmt: skip
 """Formats from least to most harm. The harm is the rise of a 7B model's perplexity (ggml-org/llama.cpp#1684; the QLoRA paper's
 table 2 for nf4); the other settings' harms are put on the same scale by judgement."""
+
+CAPABILITY = {"vllm": 7.0, "sglang": 7.5}
+"""compute capability that an engine's kernels ask for: docs.vllm.ai (GPU installation), docs.sglang.ai (install)"""
 
 UTILIZATIONS = (0.9, 0.85, 0.8, 0.75, 0.7, 0.6, 0.5)
 """Shares of the card that vLLM is told to fill; its own default first. A CUDA context and a desktop come on top, so that 0.9
