@@ -195,6 +195,7 @@ def _of_system(system: str, environment: dict[str, str], programs: dict[str, str
             "secure_boot": linux.secure_boot,
             "wsl_library": lambda: (linux.wsl_library(environment) or "") if linux.is_wsl() else None,
             "kernel_log": linux.kernel_log,
+            "kernel_log_readable": linux.kernel_log_readable,
             "rocm": linux.rocm,
             "groups": _groups,
             "toolkit": lambda: linux.toolkit(environment),
