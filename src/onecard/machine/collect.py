@@ -191,6 +191,7 @@ def _of_system(system: str, environment: dict[str, str], programs: dict[str, str
             "modules": linux.modules,
             "driver_module": linux.driver_module,
             "device_nodes": linux.device_nodes,
+            "closed_nodes": linux.closed_nodes,
             "preserves_memory": linux.preserves_memory,
             "secure_boot": linux.secure_boot,
             "wsl_library": lambda: (linux.wsl_library(environment) or "") if linux.is_wsl() else None,

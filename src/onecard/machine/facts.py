@@ -162,6 +162,8 @@ class Facts(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     """NVML's words where it did not start; "late" when it did not answer"""
     device_nodes: tuple[str, ...] | None = None
     """/dev/nvidia0, /dev/nvidia-uvm, /dev/kfd ..."""
+    closed_nodes: tuple[str, ...] | None = None
+    """those of them that this user may not open"""
     cards: tuple[Card, ...] = ()
     readings: tuple[Reading, ...] = ()
     rocm: str | None = None

@@ -98,6 +98,11 @@ def device_nodes(root: Path = ROOT) -> tuple[str, ...]:
     return tuple(f"/dev/{n}" for n in NODES if (root / "dev" / n).exists())
 
 
+def closed_nodes(root: Path = ROOT) -> tuple[str, ...]:
+    """Device files that are there and that this user may not open for reading and writing."""
+    return tuple(n for n in device_nodes(root) if not os.access(root / n.lstrip("/"), os.R_OK | os.W_OK))
+
+
 def secure_boot(root: Path = ROOT) -> bool | None:
     """The firmware's variable: four bytes of attributes, then 1 for on."""
     for file in (root / "sys/firmware/efi/efivars").glob("SecureBoot-*"):
