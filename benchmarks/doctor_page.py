@@ -84,10 +84,11 @@ a run. Where a driver does not tell the memory of each process (WSL2, Windows) i
 ## What is tried and what is not
 
 Rules are tested one by one: for each, a recorded or made-up machine that has the trouble gives exactly that finding, and
-one that only looks like it gives none; ten kinds of healthy machines give none at all, nor do two dozen written by hand
+one that only looks like it gives none; ten kinds of healthy machines give none at all. Healthy machines written by hand
 (`tests/fixtures/machines/by_hand.json`: old and new drivers, cards from Pascal to Blackwell, Windows, WSL2, containers, Arm,
-AMD, Apple) beyond the note that a card has no bfloat16 units. The same file has the failure modes that users report, one by
-one, with the rules that each must give. Programs on PATH that hang, print
+AMD, Apple) give none beyond the note that a card has no bfloat16 units; the same file has the failure modes that users
+report, one by one, with the rules that each must give. Every published PyTorch build is set beside every generation of
+cards and four drivers: what runs is healthy, what does not gets its one finding. Programs on PATH that hang, print
 garbage or fail, and a driver that hangs, are tried too. The readers of NVML are tested against a stand-in that answers and
 refuses like the library; the readers for macOS and Windows against recorded output, or not at all where that needs the
 system itself (registry, power state).

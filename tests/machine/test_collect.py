@@ -230,3 +230,19 @@ def test_what_a_llama_server_was_built_for_shows_by_its_code_and_its_libraries(t
     program.write_bytes(b"\x7fELF ggml_cuda_init: found %d devices")
     assert packages.llama_server(str(program), ()) == ("cuda", "vulkan")
     assert packages.llama_server(str(tmp_path / "gone"), ()) == ()
+
+
+def test_a_log_that_may_not_be_read_is_told_apart_from_a_silent_one(tmp_path):
+    assert not linux.kernel_log_readable(tmp_path) and linux.kernel_log(tmp_path) == ()
+    (tmp_path / "var/log").mkdir(parents=True)
+    (tmp_path / "var/log/syslog").write_text("all is well\n")
+    assert linux.kernel_log_readable(tmp_path) and linux.kernel_log(tmp_path) == ()
+
+
+@pytest.mark.skipif(os.name != "posix" or os.getuid() == 0, reason="root may open everything")
+def test_device_files_that_are_closed_to_this_user(tmp_path):
+    (tmp_path / "dev").mkdir()
+    for name, mode in (("nvidia0", 0o000), ("nvidiactl", 0o666)):
+        (tmp_path / "dev" / name).touch()
+        (tmp_path / "dev" / name).chmod(mode)
+    assert linux.closed_nodes(tmp_path) == ("/dev/nvidia0",)

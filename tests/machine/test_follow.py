@@ -109,3 +109,16 @@ def test_where_the_driver_does_not_count_the_context_is_added_to_what_torch_rese
     journal = write(tmp_path / "abc", BEGIN, {"event": "ready", "rss": 1e9, "context": 3e8},
                     {"event": "phase_end", "peak": {"allocated": 1e9, "reserved": 2e9, "rss": 4e9}})  # fmt: skip
     assert Follower(journal).look().peak == 2.3e9
+
+
+def test_a_run_whose_process_is_gone_has_ended(tmp_path):
+    dead = {**BEGIN, "pid": 2**22 + 1}  # above the largest process number of Linux
+    assert (
+        Follower(write(tmp_path / "a", dead, {"event": "phase", "t": 1.0, "name": "save"})).look().outcome == "failed"
+    )
+    stopped = Follower(write(tmp_path / "b", dead, {"event": "result", "t": 2.0, "outcome": "stopped"}))
+    assert stopped.look().outcome == "stopped"
+    alive = Follower(
+        write(tmp_path / "c", {**BEGIN, "pid": os.getpid()}, {"event": "result", "t": 2.0, "outcome": "oom"})
+    )
+    assert alive.look().outcome == ""

@@ -114,3 +114,16 @@ def test_a_small_terminal_shows_the_run_and_whole_labels(width, height):
     seen = console.file.getvalue().splitlines()[:height]
     assert any("memory" in line for line in seen) and any("planned" in line for line in seen)
     assert all("…" not in line.partition("program")[0] for line in seen if "GiB of" in line or "busy" in line)
+
+
+def test_a_card_that_waits_for_the_host_is_told_and_a_busy_or_free_one_is_not():
+    working = Attached(id="x", phase="train", done=5, of=50)
+
+    def seen(busy, run):
+        history = History()
+        for _ in range(10):
+            told = screen(Moment(time=1.0, readings=(card(utilization=busy),), run=run), history=history)
+        return "waits for the host" in told
+
+    assert seen(0.2, working) and not seen(0.9, working)
+    assert not seen(0.2, None) and not seen(0.2, Attached(id="x", outcome="ok", done=50))

@@ -162,6 +162,8 @@ class Facts(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     """NVML's words where it did not start; "late" when it did not answer"""
     device_nodes: tuple[str, ...] | None = None
     """/dev/nvidia0, /dev/nvidia-uvm, /dev/kfd ..."""
+    closed_nodes: tuple[str, ...] | None = None
+    """those of them that this user may not open"""
     cards: tuple[Card, ...] = ()
     readings: tuple[Reading, ...] = ()
     rocm: str | None = None
@@ -174,6 +176,8 @@ class Facts(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     module_signing_refused: bool | None = None
     kernel_log: tuple[str, ...] = ()
     """the lines that matter: Xid, suspend, out of memory, refused modules"""
+    kernel_log_readable: bool | None = None
+    """False: the log may not be read, so that its silence means nothing"""
     wsl_library: str | None = None
     """the first libcuda.so.1 that the loader finds under WSL2; empty: none"""
     display_driver_model: str | None = None

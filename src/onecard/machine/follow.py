@@ -30,6 +30,7 @@ class Follower:
         self.kind = "cpu"
         self.total: int | None = None
         self.pid: int | None = None
+        self.result = ""
         self.context: float = 0.0
         """of CUDA: torch's allocator does not count it, the driver does"""
         self.before: float = 0.0
@@ -39,6 +40,9 @@ class Follower:
         """The run now."""
         for event in self._events():
             self.take(event)
+        if not self.state.outcome and self.pid is not None and not _alive(self.pid):
+            # Nobody is left to write an end: what the work itself said last counts, else it was killed.
+            self.state = msgspec.structs.replace(self.state, outcome=self.result or "failed", phase="")
         return self.state
 
     def _events(self) -> Iterator[Event]:
@@ -87,6 +91,8 @@ class Follower:
                 changes["measured"] = {**state.measured, str(event.get("name")): value}
         elif kind == "sample":
             changes["peak"] = _most(state.peak, self._own(_sampled(event.get("values"), self.kind)))
+        elif kind == "result":  # of one rung: another may follow an out of memory
+            self.result = str(event.get("outcome") or "")
         elif kind == "end":
             changes |= {"outcome": str(event.get("outcome") or "failed"), "phase": ""}
         self.state = msgspec.structs.replace(state, **changes)

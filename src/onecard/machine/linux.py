@@ -26,6 +26,7 @@ LOG_WORDS = (
     "NVRM: API mismatch",
     "RmInitAdapter",
 )
+LOG_FILES = ("kern.log", "messages", "syslog")
 NODES = ("nvidiactl", "nvidia0", "nvidia1", "nvidia-uvm", "kfd", "dxg", "dri/renderD128")
 
 
@@ -97,6 +98,11 @@ def device_nodes(root: Path = ROOT) -> tuple[str, ...]:
     return tuple(f"/dev/{n}" for n in NODES if (root / "dev" / n).exists())
 
 
+def closed_nodes(root: Path = ROOT) -> tuple[str, ...]:
+    """Device files that are there and that this user may not open for reading and writing."""
+    return tuple(n for n in device_nodes(root) if not os.access(root / n.lstrip("/"), os.R_OK | os.W_OK))
+
+
 def secure_boot(root: Path = ROOT) -> bool | None:
     """The firmware's variable: four bytes of attributes, then 1 for on."""
     for file in (root / "sys/firmware/efi/efivars").glob("SecureBoot-*"):
@@ -165,6 +171,15 @@ def kernel_log(root: Path = ROOT) -> tuple[str, ...]:
     return lines_that_matter(_ring_buffer(root / "dev/kmsg") or _log_file(root / "var/log"))
 
 
+def kernel_log_readable(root: Path = ROOT) -> bool:
+    """Whether this user may read the kernel's buffer or one of the files that it is copied to."""
+    for file in (root / "dev/kmsg", *(root / "var/log" / name for name in LOG_FILES)):
+        with suppress(OSError):
+            os.close(os.open(file, os.O_RDONLY | getattr(os, "O_NONBLOCK", 0)))
+            return True
+    return False
+
+
 def _ring_buffer(device: Path) -> str:
     """The kernel's own buffer: a record a read, "6,339,5140900,-;text"; it never ends, so it is read without waiting."""
     try:
@@ -190,7 +205,7 @@ def _ring_buffer(device: Path) -> str:
 
 def _log_file(folder: Path) -> str:
     """This boot's part of the system's log file, where there is one."""
-    for name in ("kern.log", "messages", "syslog"):
+    for name in LOG_FILES:
         try:
             with (folder / name).open("rb") as file:
                 file.seek(max(0, file.seek(0, os.SEEK_END) - LONGEST_LOG))

@@ -107,7 +107,7 @@ def _bare(text: str) -> str:
     return (
         text.replace("{install_torch}", "the PyTorch build that `onecard setup` names")
         .replace("{install_llama}", "the wheel of llama.cpp that `onecard setup` names")
-        .replace("{command}", "the driver command that `onecard setup` names")
+        .replace("{command}", "the command for this machine, which `onecard doctor` names")
         .replace("{install_driver}", "the driver command that `onecard setup` names")
         .replace("{install_open_driver}", "sudo apt install nvidia-driver-580-open && sudo reboot")
         .replace("{", "<")

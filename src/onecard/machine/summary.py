@@ -33,6 +33,10 @@ def summary(f: Facts) -> tuple[str, ...]:
         lines.append(f"torch    {f.torch.version} ({kind})")
     else:
         lines.append("torch    not installed")
+    if f.kernel_log_readable is False and f.has_nvidia:
+        lines.append(
+            "log      the kernel's log may not be read (sudo, or group adm): faults of the card are not seen there"
+        )
     if f.memory_total:
         free = f", {show_size(f.memory_available)} available" if f.memory_available is not None else ""
         cores = f"{f.allowed or f.processors or 'unknown'} processors"

@@ -23,6 +23,8 @@ COUNTS = {
     "driver": "counted by the driver, context included",
 }
 """three counts of one memory, which people take for contradictions"""
+WAITING = 10
+"""looks over which an idle card is judged"""
 MOST = 6
 """processes that are listed"""
 BAR = 24
@@ -49,6 +51,11 @@ class History:
             ):
                 self.lines.setdefault((r.device, r.index, name), deque(maxlen=LENGTH)).append(value)
 
+    def idle(self, reading: Reading) -> float | None:
+        """Share of the last WAITING looks in which a device was not busy; None before there are so many."""
+        values = [v for v in self.lines.get((reading.device, reading.index, "busy"), ()) if v is not None][-WAITING:]
+        return 1 - sum(values) / len(values) if len(values) == WAITING else None
+
     def spark(self, reading: Reading, name: str, high: float | None) -> Text:
         """What was remembered of one device as a sparkline between 0 and high."""
         values = self.lines.get((reading.device, reading.index, name), ())
@@ -62,7 +69,8 @@ def watch_view(moment: Moment, history: History, width: int = 110, height: int |
     if height is not None and moment.readings:
         fixed = sum(_lines(r) for r in moment.readings) + run_lines
         processes = max(0, min(MOST, (height - fixed) // len(moment.readings)))
-    panels: list[RenderableType] = [device_panel(r, history, width, processes) for r in moment.readings]
+    working = moment.run is not None and not moment.run.outcome and moment.run.done is not None
+    panels: list[RenderableType] = [device_panel(r, history, width, processes, working) for r in moment.readings]
     if moment.run is None:
         return Group(*panels)
     low = height is not None and sum(_lines(r) for r in moment.readings) + run_lines > height
@@ -75,8 +83,8 @@ def _lines(r: Reading) -> int:
     return 4 + (r.power is not None) + (r.temperature is not None) + bool(_clocks(r)) + reasons
 
 
-def device_panel(r: Reading, history: History, width: int = 110, processes: int = MOST) -> Panel:
-    """One device."""
+def device_panel(r: Reading, history: History, width: int = 110, processes: int = MOST, working: bool = False) -> Panel:
+    """One device. working: a run is under way, so that an idle card is worth a word."""
     narrow = width < 72
     columns = max(4, min(BAR, width - 36)) if narrow else BAR
     grid = Table.grid(padding=(0, 1))
@@ -109,6 +117,14 @@ def device_panel(r: Reading, history: History, width: int = 110, processes: int 
     reasons = [t for t in r.throttle or () if t not in NORMAL]
     if reasons:
         body.append(Text.assemble(("held back by ", "dim"), (", ".join(reasons), "yellow")))
+    idle = history.idle(r) if working and r.kind != "cpu" else None
+    if idle is not None and idle > 0.6:
+        body.append(
+            Text(
+                f"idle {idle:.0%} of the last {WAITING} looks: the run waits for the host (data, Python), not for the card",
+                style="yellow",
+            )
+        )
     if processes:
         body.append(_holders(r, processes))
     title = r.device if r.kind == "cpu" or r.index == 0 else f"{r.index}: {r.device}"

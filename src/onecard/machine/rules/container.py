@@ -20,9 +20,15 @@ def hidden(f: Facts) -> Values | None:
 def no_gpu(f: Facts) -> Values | None:
     if not _wants_gpu(f) or f.cards or f.device_nodes is None or hidden(f) or f.wsl:
         return None
-    if any("nvidia" in n for n in f.device_nodes):
+    if any("nvidia" in n for n in f.device_nodes) or _host_has_none(f):
         return None
     return {"kind": f.container}
+
+
+def _host_has_none(f: Facts) -> bool:
+    """A container shows its host's modules and bus: without NVIDIA's there, a CUDA build is just pip's default."""
+    wished = "NVIDIA_VISIBLE_DEVICES" in f.environment
+    return f.modules is not None and "nvidia" not in f.modules and not f.nvidia_adapters and not wished
 
 
 def lost(f: Facts) -> Values | None:

@@ -130,7 +130,7 @@ def cannot_see(f: Facts) -> Values | None:
     d = f.deep
     if d is None or d.available is not False or not f.torch or not f.torch.cuda or not f.cards or suspended(f):
         return None
-    if "forward compatibility" in (d.unavailable or d.error or ""):
+    if closed(f) or "forward compatibility" in (d.unavailable or d.error or ""):
         return None
     if f.environment.get("CUDA_VISIBLE_DEVICES") is not None or (f.driver_cuda or 0) // 1000 < int(
         f.torch.cuda.split(".")[0]
@@ -158,6 +158,11 @@ def order(f: Facts) -> Values | None:
     if f.environment.get("CUDA_DEVICE_ORDER") == "PCI_BUS_ID" or hidden(f):
         return None
     return {"wish": wish, "names": ", ".join(f"{c.index} {c.name}" for c in f.cards)}
+
+
+def closed(f: Facts) -> Values | None:
+    found = [n for n in f.closed_nodes or () if n.startswith("/dev/nvidia")]
+    return {"nodes": ", ".join(found), "groups": ", ".join(f.groups or ()) or "unknown"} if found else None
 
 
 def persistence(f: Facts) -> Values | None:
@@ -277,6 +282,13 @@ RULES = (
         next={"any": "sudo modprobe nvidia_uvm && ls -l /dev/nvidia*", "windows": "{install_torch}"},
         looks_at="deep test, NVML", source="https://github.com/pytorch/pytorch/issues/49081", date="2026-09-01",
         confidence="medium",
+    ),
+    Rule(
+        id="card-closed", title="This user may not open the card", severity=ERROR, check=closed,
+        evidence="{nodes} cannot be opened; your groups: {groups}",
+        cause="Its device files belong to a group (often video) that you are not in; CUDA then finds no device.",
+        next={"any": "sudo usermod -a -G video $LOGNAME (then log in again)"}, looks_at="device nodes",
+        source="https://wiki.archlinux.org/title/NVIDIA/Troubleshooting", date="2026-09-01",
     ),
     Rule(
         id="card-hidden", title="CUDA_VISIBLE_DEVICES hides the card", severity=ERROR, check=hidden,

@@ -64,7 +64,8 @@ def paging_file(f: Facts) -> Values | None:
     if f.system != "windows" or not f.commit_limit or not f.memory_total:
         return None
     page = f.commit_limit - f.memory_total
-    return {"page": show_size(max(0, page))} if page < 4 * GiB and f.memory_total < 64 * GiB else None
+    # Windows' own choice begins at 2 GiB or more and grows: less means that it was set by hand, or switched off.
+    return {"page": show_size(max(0, page))} if page < 1.5 * GiB and f.memory_total < 64 * GiB else None
 
 
 def emulated_bf16(f: Facts) -> Values | None:

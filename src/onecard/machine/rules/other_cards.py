@@ -42,15 +42,14 @@ def no_kfd(f: Facts) -> Values | None:
 
 
 def no_permission(f: Facts) -> Values | None:
-    if (
-        not f.torch
-        or not f.torch.hip
-        or "/dev/kfd" not in (f.device_nodes or ())
-        or f.groups is None
-        or "root" in f.groups
-    ):
+    if not f.torch or not f.torch.hip or "/dev/kfd" not in (f.device_nodes or ()):
         return None
-    return {"groups": ", ".join(f.groups) or "none"} if "render" not in f.groups else None
+    groups: Values = {"groups": ", ".join(f.groups or ()) or "unknown"}
+    if f.closed_nodes is not None:
+        return groups if "/dev/kfd" in f.closed_nodes else None
+    # Where it was not tried: Ubuntu and Debian open the file to group render alone, others to everybody.
+    strict = any(name in (f.distribution or "").lower() for name in ("ubuntu", "debian", "mint"))
+    return groups if strict and f.groups is not None and not {"root", "render"} & set(f.groups) else None
 
 
 def pretended(f: Facts) -> Values | None:

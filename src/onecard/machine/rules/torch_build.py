@@ -5,6 +5,7 @@ import re
 from onecard.core.finding import ERROR, NOTE, WARNING
 from onecard.machine.builds import (
     PYTHONS,
+    WHEELS,
     best_build,
     build_of,
     card_runs,
@@ -119,10 +120,14 @@ def vision_mismatch(f: Facts) -> Values | None:
         return None
     # torchvision 0.(n + 15) belongs to torch 2.n, ever since torch 2.0 and torchvision 0.15.
     major, minor = parts(f.torch.version)[:2]
-    if major == 2 and parts(vision)[:2] != (0, minor + 15):
-        return {"vision": vision, "wanted": f"0.{minor + 15}"}
     local, own = vision.partition("+")[2], f.torch.version.partition("+")[2]
-    return {"vision": vision, "wanted": f"0.{minor + 15}+{own}"} if local and own and local != own else None
+    command = f'python -m pip install "torchvision==0.{minor + 15}.*" --no-deps --force-reinstall'
+    command += f" --index-url {WHEELS}/{own}" if own else ""
+    if major == 2 and parts(vision)[:2] != (0, minor + 15):
+        return {"vision": vision, "wanted": f"0.{minor + 15}", "command": command}
+    if not local or not own or local == own:
+        return None
+    return {"vision": vision, "wanted": f"0.{minor + 15}+{own}", "command": command}
 
 
 def numpy_abi(f: Facts) -> Values | None:
@@ -229,7 +234,7 @@ RULES = (
         id="torchvision-mismatch", title="torchvision belongs to another PyTorch", severity=ERROR, check=vision_mismatch,
         evidence="torchvision {vision} with torch {torch}; {wanted} belongs to it",
         cause='Importing it fails ("operator torchvision::nms does not exist") and takes transformers and peft with it.',
-        next={"any": "python -m pip uninstall -y torchvision"},
+        next={"any": "{command}"},
         looks_at="package versions", source="https://github.com/pytorch/vision#installation", date="2026-09-01",
     ),
     Rule(
