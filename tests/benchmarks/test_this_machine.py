@@ -9,11 +9,13 @@ import this_machine
 
 from onecard import api
 from onecard.core.record import Measurement, Record
+from onecard.workloads import get
 
 
 def test_every_workload_is_measured_and_every_case_has_a_plan():
     cases = this_machine.cases()
-    assert {workload for _, workload, _ in cases} == set(api.workloads())
+    proven = {name for name in api.workloads() if (work := get(name)).prove or (work.build and work.step)}
+    assert {workload for _, workload, _ in cases} == proven
     assert len({name for name, _, _ in cases}) == len(cases)
     for _, workload, settings in cases:
         assert api.plan(workload, on="RTX 4070 Ti", **settings).estimate.memory.peak_bytes.likely > 0

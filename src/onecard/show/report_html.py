@@ -52,7 +52,7 @@ code{font:13px ui-monospace,monospace;overflow-wrap:anywhere}
 .slower{color:var(--tight)}.normal,.faster{color:var(--fits)}
 .verdict{font-weight:700}@media print{body{max-width:none;margin:0;font-size:12px}nav{display:none}.plans{grid-template-columns:1fr 1fr}
 section{border-color:#999}h2{break-after:avoid}}
-@media(max-width:34rem){.plans{grid-template-columns:1fr}svg.range,svg.share{width:90px}}
+@media(max-width:44rem){.scores table{table-layout:auto}.plans{grid-template-columns:1fr}svg.range,svg.share{width:90px}}
 """
 
 
