@@ -14,6 +14,8 @@ from pathlib import Path
 
 import published_frame as frame
 
+from onecard.core.errors import OnecardError
+
 
 def main(arguments: list[str] | None = None) -> int:
     """Prints tables or JSON; 0 if every target holds, else 1."""
@@ -23,7 +25,11 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--task", help="only rows of this task")
     parser.add_argument("--quiet", action="store_true", help="targets only")
     given = parser.parse_args(arguments)
-    rows = [r for r in frame.read(given.data) if not given.task or r["task"] == given.task]
+    try:
+        rows = [r for r in frame.read(given.data) if not given.task or r["task"] == given.task]
+    except OnecardError as error:
+        print(error, file=sys.stderr)
+        return 2
     if not rows:
         print(f"no memory.csv or speed.csv with rows in {given.data}", file=sys.stderr)
         return 2
