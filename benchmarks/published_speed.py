@@ -10,7 +10,7 @@ from functools import cache
 
 import msgspec
 from published_cells import count, gguf_quant, lengths, switches, torch_quant
-from published_frame import Mapped, Row, Unmapped, value_of
+from published_frame import HERE, Mapped, Row, Unmapped, read, value_of
 from published_names import cards_of, device_of, engine_of, model
 
 from onecard.core.cost import Cost, Phase
@@ -73,7 +73,7 @@ COUNTS_PROMPT = ("Qwen3",)
 def case(row: Row) -> Case:
     """What a row measured. Raises Unmapped."""
     engine, rate = engine_of(row), rate_of(row)
-    if rate == "decode" and row["source"].startswith(COUNTS_PROMPT) and engine != "llama.cpp":
+    if rate == "decode" and any(name in row["source"] for name in COUNTS_PROMPT) and engine != "llama.cpp":
         rate = "total"
     if engine == "llama.cpp":
         found = _llama_cpp(row, rate)
@@ -291,10 +291,20 @@ HELD_CARDS = (
 HELD_MODELS = ("Qwen2.5-14B", "Qwen2.5-1.5B", "Qwen2-1.5B", "Qwen1.5-1.8B", "Falcon-7B", "DeepSeek-33B", "Qwen-14B")
 
 
+@cache
+def _own() -> frozenset[tuple[str, str, str]]:
+    """(source, card, model) of the project's own files: what the constants can have been read from."""
+    folder = HERE / "measurements"
+    rows = [*read(folder), *read(folder / "newer")]
+    return frozenset(
+        (r["source"], r["gpu"], r["model"]) for r in rows if r.file == "speed" and r["task"] == "llm_inference"
+    )
+
+
 def split(row: Row) -> str:
-    """Rows of some cards, and of some models of the single-card sources, shaped no constant."""
+    """Rows of some cards, and of some models of the single-card sources, shaped no constant; nor did rows of other files."""
     held = row["gpu"] in HELD_CARDS or row["model"].startswith(HELD_MODELS)
-    return "held-out" if held else "fit"
+    return "held-out" if held or (row["source"], row["gpu"], row["model"]) not in _own() else "fit"
 
 
 MAPPERS = {("speed", "llm_inference"): speed}

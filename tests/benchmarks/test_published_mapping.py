@@ -266,3 +266,14 @@ def test_newer_engines_on_rows_of_pull_requests(published):
     errors = sorted(abs(r.error) for r in found)
     assert all(r.predicted for r in found) and len(found) > 30
     assert errors[len(errors) // 2] < 0.1 and sum(r.inside for r in found) >= 0.9 * len(found)
+
+
+def test_a_row_that_shaped_nothing_is_held_out(one, published):
+    frame = published[0]
+    assert one().split == one(gpu="RTX 3060", vram_gb="12").split == "held-out"
+    own = next(
+        r
+        for r in frame.read(BENCHMARKS / "measurements")
+        if r["gpu"] == "RTX 3090" and r["task"] == "llm_inference" and r.file == "speed"
+    )
+    assert frame.judge([own])[0].split == "fit"

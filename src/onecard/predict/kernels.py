@@ -269,8 +269,11 @@ SOFTWARE: dict[str, Software] = {
 llama.cpp-2023/2024 decode 2.4 and 6.0 %, prefill 4.5 and 22 % (three broken series of the source included); Metal decode 6 and
 14 %, prefill 14 and 42 % (one hot M1 Max); transformers 4.9 and 14.5 %; vLLM 4.7 and 40 % (4.4 and 11.8 % on the held-out models; its
 72B rows contradict each other between releases); exllama 4 and 20 %; AutoAWQ 10 and 28 %; lit-gpt 9 and 47 %; gpt-fast and MLC 4 %.
-Without published rows here, set from their predecessor and the change that `parts/generations.py` names: llama.cpp-mmq and
-llama.cpp (one row: RTX 5090), transformers-4.48 and later, sglang."""
+llama.cpp-mmq and llama.cpp (and Silicon.tiles with them) are read from the 34 rows of benchmarks/measurements/newer: pull requests on an
+RTX 3090 and 4090, where the error is 7 % (median) and 17 % (p90); an RTX 3080 that shaped nothing is 5 % off at decode and 3 % in a
+prompt. Tiles of Ampere and Ada with HBM, Hopper and Blackwell are the RTX 3090's (Blackwell: one row of an RTX 5090).
+Without published rows, set from their predecessor and the change that `parts/generations.py` names: transformers-4.48 and
+later, sglang."""
 
 # a traced eager program, by library (predict/eager.py): modules in Python and PyTorch's dispatcher start a kernel in about 18 us
 SOFTWARE |= {
