@@ -1,6 +1,7 @@
 """Fits the constants of predict/kernels.py to published rates, one family of kernels at a time, and says how well they carry over.
 
     python benchmarks/fit_speed.py llama.cpp-cuda          fit on the "fit" rows, leave each card out in turn
+    python benchmarks/fit_speed.py llama.cpp-cuda-prefill --by source     leave each source out instead
     python benchmarks/fit_speed.py --list
 
 Coordinate descent on the mean of |ln(likely / measured)| (clipped at 0.35, so that a broken row pulls no constant), each constant
@@ -162,6 +163,12 @@ FAMILIES: dict[str, Family] = {
 }
 
 
+NEIGHBOUR = {
+    "ada": "ampere", "ampere": "ada", "ampere-hbm": "hopper", "hopper": "ampere-hbm", "apple-ultra": "apple", "apple-m1-max": "apple",
+}  # fmt: skip
+"""whose constants stand in for an architecture without a row"""
+
+
 class Sample(msgspec.Struct, frozen=True):
     """One row, ready to be predicted again and again."""
 
@@ -283,9 +290,16 @@ def main() -> None:
         return
     left_out = []
     for group in sorted({s.group for s in fit}):
+        rest = [s for s in fit if s.group != group]
+        known = {kernels.silicon_name(s.device) for s in rest}
         for constant, number in fitted.items():
             assign(constant, number)
-        descend(family, [s for s in fit if s.group != group], 8)
+        for constant in fitted:
+            table, row, field, _, _ = constant
+            if table == "silicon" and row not in known and row in NEIGHBOUR:
+                # Nothing is left of this architecture: its nearest one answers, as it would for a card that nobody measured.
+                assign(constant, float(getattr(kernels.SILICON[NEIGHBOUR[row]], field) or number))
+        descend(family, rest, 8)
         errors = [s.error() for s in fit if s.group == group]
         left_out += errors
         print(f"  without {group:28} {len(errors):4} rows  median %.3f  p90 %.3f  half-width %.3f" % spread(errors))

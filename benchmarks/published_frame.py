@@ -8,6 +8,7 @@ the folder is the registry, so a new task is a new file. The errors are likely /
 import csv
 import importlib
 import json
+import math
 import statistics
 from collections import Counter
 from collections.abc import Callable, Iterable
@@ -16,6 +17,7 @@ from typing import Any
 
 import msgspec
 
+from onecard.core.errors import BadFile, OnecardError
 from onecard.core.ranges import Range
 
 HERE = Path(__file__).parent
@@ -61,6 +63,7 @@ class Result(msgspec.Struct, kw_only=True):
     model: str
     metric: str
     measured: float | None
+    """in bytes, seconds or units per second; as the file has it where the row is not mapped"""
     predicted: tuple[float, float, float] | None
     unmapped: str | None
     engine: str
@@ -110,15 +113,31 @@ TARGETS: dict[str, Limit] = {
 }
 
 
+NEEDED = ("task", "metric", "value")
+"""columns without which a file is another kind of file"""
+
+
 def read(folder: Path) -> list[Row]:
-    """Every row of the files that the folder has."""
+    """Every row of the files that the folder has. Raises BadFile for a file that is not a table of these columns."""
     rows = []
     for name in FILES:
         path = folder / f"{name}.csv"
-        if path.exists():
-            with path.open(newline="", encoding="utf-8") as file:
-                reader = csv.DictReader(file)
-                rows += [Row(file=name, line=reader.line_num, cells={k: v or "" for k, v in r.items()}) for r in reader]
+        if not path.is_file():
+            continue
+        try:
+            with path.open(newline="", encoding="utf-8-sig") as file:
+                reader = csv.DictReader(file, restkey="")
+                missing = [c for c in NEEDED if c not in (reader.fieldnames or ())]
+                if missing:
+                    raise BadFile(
+                        f"{path} has no columns {', '.join(missing)}",
+                        next="the header is that of measurements/README.md",
+                    )
+                for r in reader:
+                    cells = {k.strip(): (v or "").strip() for k, v in r.items() if k and isinstance(v, str | None)}
+                    rows.append(Row(file=name, line=reader.line_num, cells=cells))
+        except (UnicodeDecodeError, csv.Error) as error:
+            raise BadFile(f"{path} is no table in UTF-8: {error}", next="save it as CSV in UTF-8") from None
     return rows
 
 
@@ -147,17 +166,43 @@ def judge(rows: Iterable[Row]) -> list[Result]:
             quantity="speed" if row.file == "speed" else "memory", split=splitters.get(key, _all_fit)(row),
         )  # fmt: skip
         try:
+            result.measured = value_of(row)
             if key not in mappers:
                 raise Unmapped(f"no mapper for task {row['task']}")
             mapped = mappers[key](row)
+            if mapped.quantity != "fit" and not mapped.measured > 0:
+                raise Unmapped(f"value {row['value']} is no measurement")
         except Unmapped as reason:
             result.unmapped = str(reason)
+        except OnecardError as error:
+            result.unmapped = str(error).splitlines()[0]
+        except (ArithmeticError, LookupError, ValueError, TypeError) as error:
+            # A cell that no mapper foresaw: one row is lost, with the reason, and not the other thousands.
+            result.unmapped = f"a cell could not be read: {type(error).__name__}: {error}"
         else:
             result.measured = mapped.measured
             result.predicted = (mapped.predicted.low, mapped.predicted.likely, mapped.predicted.high)
             result.engine, result.quantity, result.target = mapped.engine, mapped.quantity, mapped.target
         results.append(result)
     return results
+
+
+VERDICTS = {"yes": 1.0, "true": 1.0, "ok": 1.0, "fits": 1.0, "no": 0.0, "false": 0.0, "oom": 0.0}
+"""what a row may say instead of 1 or 0"""
+
+
+def value_of(row: Row) -> float:
+    """The number that the row measured, in its own unit. Raises Unmapped."""
+    said = row["value"].strip().lower()
+    if row["metric"] == "fit" and said in VERDICTS:
+        return VERDICTS[said]
+    try:
+        value = float(said)
+    except ValueError:
+        raise Unmapped(f"value {row['value'] or '(empty)'} is no number") from None
+    if not math.isfinite(value):
+        raise Unmapped(f"value {row['value']} is no measurement")
+    return value
 
 
 def _all_fit(row: Row) -> str:

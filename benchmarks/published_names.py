@@ -1,4 +1,4 @@
-"""Names in the published files -> Model and Device. Exact tables: a name that is not understood is a reason, not a guess.
+"""Names in the published files -> Model and Device. A name that is not understood is a reason, not a guess.
 
 Models that only old benchmarks use (LLaMA 1, MPT, StableLM Alpha ...) have their shapes here, from their config.json on the hub;
 all others come from the catalogue.
@@ -7,6 +7,7 @@ all others come from the catalogue.
 import re
 from functools import cache
 
+from published_cells import count, gigabytes
 from published_frame import Row, Unmapped
 
 from onecard import catalog
@@ -57,6 +58,7 @@ _OLD = (
     _llama("openllama-3b", 26, 3200, 32, 8640),
     _llama("codellama-34b", 48, 8192, 64, 22016, kv=8),
     _llama("deepseek-33b", 62, 7168, 56, 19200, 32256, 8),
+    _llama("solar-10.7b", 48, 4096, 32, 14336, kv=8),
     _llama("mistral-7b", 32, 4096, 32, 14336, kv=8),
     _qwen("qwen-1.8b", 24, 2048, 16, 16, 5504),
     _qwen("qwen-7b", 32, 4096, 32, 32, 11008),
@@ -84,54 +86,172 @@ _OLD = (
 _SHAPES = {m.name: m for m in _OLD}
 
 _SAME = {
-    "vicuna-7b": "llama-7b", "koala-13b": "llama-13b", "wizardlm-33b": "llama-33b", "stablelm alpha 3b": "stablelm-alpha-3b",
-    "llama-2-7b-chat": "llama-2-7b", "deepseek-coder-33b": "deepseek-33b",
+    "stablelm alpha 3b": "stablelm-alpha-3b", "llama-2-7b-chat": "llama-2-7b", "deepseek-coder-33b": "deepseek-33b",
+    "qwq-32b-preview": "qwen2.5-32b", "llama-3-1b": "llama-3.2-1b", "llama-3-3b": "llama-3.2-3b", "tinyllama": "tinyllama-1.1b",
+    "tinyllama-1b": "tinyllama-1.1b", "mixtral": "mixtral-8x7b", "gpt-oss": "gpt-oss-20b", "phi-3": "phi-3-mini",
 }  # fmt: skip
 """names of the same shapes"""
+
+_TUNES = {
+    r"(vicuna|koala|wizardlm|wizard-vicuna|guanaco|alpaca|airoboros|nous-hermes|chronos|manticore|samantha)-(7|13|30|33|65)b":
+        r"llama-\2b",
+    r"(zephyr|openhermes|openhermes-2(\.5)?|openchat(-3\.5)?|starling-lm|neural-chat|dolphin(-2(\.\d)?)?)-7b": "mistral-7b",
+    r"llama-?(7|13|30|33|65)b": r"llama-\1b",
+    r"(qwen2|qwen2\.5)-(?:math|coder)-(.+)": r"\1-\2",
+    r"qwq-32b.*": "qwen2.5-32b", r"(devstral|magistral)-small.*": "mistral-small-24b", r"mistral-small-3\.2-24b": "mistral-small-24b",
+    r"codestral-22b": "mistral-small-22b", r"(llama-3\.1-)?nemotron-70b": "llama-3.1-70b", r"gemma-1\.1-(\d)b": r"gemma-\1b",
+    r"qwen3-vl-(\d+b.*)": r"qwen3-\1", r"qwen2\.5-omni-(\d+b)": r"qwen2.5-\1",
+}  # fmt: skip
+"""tunings of a model have its shapes"""
+
+_ENDINGS = re.compile(
+    r"[-_ ](gptq(-int[48])?|awq|fp8|bnb(-4bit)?|int[48]|4bit|8bit|gguf|ggml|hf|base|instruct|chat|it|v\d(\.\d+)?|preview|\d{4})$"
+)
 
 
 @cache
 def model(name: str) -> Model:
-    """The Model of a published name; endings that say only the tuning or the format are dropped."""
-    short = name.lower().strip()
-    short = re.sub(r"-(gptq-int[48]|awq|gptq|fp8|base|instruct|chat)\b", "", short)
-    short = re.sub(r"-(base|instruct|chat)$", "", short)
-    short = _SAME.get(name.lower().strip(), _SAME.get(short, short))
-    found = from_catalogue(name) or from_catalogue(short) or _SHAPES.get(short)
-    if found is None:
-        raise Unmapped(f"model {name} is not in the catalogue")
-    return found
+    """The Model of a published name; endings that say only the tuning or the format are dropped.
+
+    A tuning that is called after its model ("Hermes-3-Llama-3.1-8B") has its shapes: the longest known name in it, whole words.
+    """
+    short = re.sub(r"[\s_]+", "-", name.lower().strip().rpartition("/")[2] or name.lower().strip())
+    tried = [name.lower().strip(), short]
+    while (cut := _ENDINGS.sub("", tried[-1])) != tried[-1]:
+        tried.append(cut)
+    for each in tuple(tried):
+        tried += [re.sub(pattern, shapes, each) for pattern, shapes in _TUNES.items() if re.fullmatch(pattern, each)]
+    for each in tried:
+        found = from_catalogue(each) or _SHAPES.get(_SAME.get(each, each)) or from_catalogue(_SAME.get(each, each))
+        if found is not None:
+            return found
+    words = short.split("-")
+    for size in range(len(words) - 1, 1, -1):
+        for start in range(len(words) - size + 1):
+            part = "-".join(words[start : start + size])
+            if re.search(r"\d(\.\d)?b$", part) and (found := from_catalogue(part) or _SHAPES.get(part)):
+                return found
+    raise Unmapped(f"model {name or '(empty)'} is not in the catalogue")
 
 
 def from_catalogue(name: str) -> Model | None:
     """None where the catalogue does not know it."""
-    return catalog.find_model(name) if catalog.has_model(name) else None
+    return catalog.find_model(name) if name and catalog.has_model(name) else None
 
 
 _CARDS = {"H20": "H20 96GB"}
 """published names that the catalogue calls otherwise"""
+_SEVERAL = re.compile(
+    r"^\s*(\d{1,2})\s*[x×*]\s+|^\s*(\d{1,2})[x×](?=[a-z])|\s+[x×*]\s?(\d{1,2})\s*$|\s*\((\d{1,2})x\)\s*$", re.IGNORECASE
+)
+
+
+def cards_named(gpu: str) -> tuple[str, int]:
+    """("RTX 4090", 2) of "2x RTX 4090", "2 x RTX 4090", "RTX 4090 x2" and "RTX 4090 (2x)"."""
+    found = _SEVERAL.search(gpu)
+    if not found:
+        return gpu.strip(), 1
+    return (gpu[: found.start()] + gpu[found.end() :]).strip(), int(next(g for g in found.groups() if g))
 
 
 @cache
 def device(gpu: str, memory: str) -> Device:
     """The Device of a published card name; `memory` in GB tells variants of one name apart."""
-    gpu = _CARDS.get(gpu, gpu)
-    size = memory.removesuffix(".0").strip()
-    reason = ""
-    sized = f"{gpu} {size} GB" if size else gpu
-    for name in (sized, gpu, f"{gpu} {size}GB", re.sub(r" \d+ ?GB$", "", gpu)):
+    name, several = cards_named(gpu)
+    name = re.sub(r"\b(NVIDIA|AMD|Intel|Tesla|Instinct) (?=\S)", "", name) if name.count(" ") > 1 else name
+    reasons: list[str] = []
+    size = gigabytes(memory) or next((float(n) for n in re.findall(r" (\d+) ?GB$", name, re.IGNORECASE)), None)
+    for given in dict.fromkeys((_CARDS.get(name, name), cards_named(gpu)[0])):
+        found = _found(given, size, several, reasons)
+        if found is not None:
+            return found
+    raise Unmapped(f"card {gpu or '(empty)'}: {reasons[0] if reasons else 'unknown'}")
+
+
+def _found(gpu: str, size: float | None, several: int, reasons: list[str]) -> Device | None:
+    digits = f"{size:g}" if size else ""
+    sized = f"{gpu} {digits} GB" if size else gpu
+    for name in (
+        sized,
+        gpu,
+        f"{gpu} {digits}GB",
+        f"{gpu} GPU",
+        f"{gpu} GPU {digits} GB",
+        re.sub(r" \d+ ?GB$", "", gpu),
+    ):
         try:
             found = catalog.card(name)
         except OnecardError as error:
-            reason = reason or str(error).splitlines()[0]
+            alike = _variants(name)
+            if size is None and alike:
+                return alike
+            reasons.append(str(error).splitlines()[0])
             continue
         # "RTX 3080" with 12 GB is another card than the first RTX 3080: the memory must agree within a tenth.
-        if not size or abs(found.memory_total / (float(size) * 1024**3) - 1) < 0.1 or found.unified:
+        own = found.memory_total / 1024**3
+        if (
+            size is None
+            or found.unified
+            or any(abs(own / (size / n) - 1) < 0.1 for n in {1, several, 2 if "250" in gpu else 1})
+        ):
             return found
-        reason = f"{name} has {found.memory_total / 1024**3:.0f} GiB, the row says {size} GB"
-    raise Unmapped(f"card {gpu}: {reason}")
+        reasons.append(f"{name} has {own:.0f} GiB, the row says {digits} GB")
+    return None
+
+
+def _variants(name: str) -> Device | None:
+    """A card that is sold with several sizes of memory and nothing else that differs: the smallest."""
+    found = []
+    for size in (4, 6, 8, 10, 12, 16, 20, 24, 32, 40, 48, 64, 80, 96, 128, 192):
+        try:
+            found.append(catalog.card(f"{name} {size}GB"))
+        except OnecardError:
+            continue
+    same = {(d.bandwidth, d.multiprocessors, d.clock) for d in found}
+    return found[0] if len(same) == 1 else None
+
+
+@cache
+def processor(name: str) -> Device:
+    """A CPU that a row names. No catalogue has them, so cores and channels of memory are not known: never a guess."""
+    raise Unmapped(f"{name} is a processor: its cores and its memory's bandwidth are not in the row")
 
 
 def device_of(row: Row) -> Device:
-    """The card of a row."""
+    """The card of a row; equal cards that its name counts are counted by `cards_of`."""
+    if (
+        re.search(r"\b(cpu|xeon|ryzen \d|epyc|core i\d|threadripper)\b", row["gpu"].lower())
+        and "8060s" not in row["gpu"].lower()
+    ):
+        return processor(row["gpu"])
     return device(row["gpu"], row["vram_gb"])
+
+
+def cards_of(row: Row) -> int:
+    """How many cards shared the work. Raises Unmapped."""
+    return max(count(row["n_gpu"]), cards_named(row["gpu"])[1])
+
+
+ENGINES: tuple[tuple[str, str], ...] = (
+    ("ik_llama", "llama.cpp"), ("llama.cpp", "llama.cpp"), ("llama-bench", "llama.cpp"), ("llama-cpp-python", "llama.cpp"),
+    ("llama-server", "llama.cpp"), ("llamafile", "llama.cpp"), ("llamacpp", "llama.cpp"), ("ollama", "llama.cpp"),
+    ("lm studio", "llama.cpp"), ("lmstudio", "llama.cpp"), ("kobold", "llama.cpp"), ("ctransformers", "llama.cpp"),
+    ("gpt4all", "llama.cpp"), ("ggml", "llama.cpp"), ("mlx", "llama.cpp"),
+    ("vllm", "vllm"), ("sglang", "sglang"), ("aphrodite", "vllm"), ("tensorrt-llm", "vllm"), ("trt-llm", "vllm"),
+    ("text-generation-inference", "vllm"), ("tgi", "vllm"), ("lmdeploy", "vllm"), ("turbomind", "vllm"),
+    ("autoawq", "autoawq"), ("exllamav2", "exllamav2"), ("exllamav3", "exllamav2"), ("tabbyapi", "exllamav2"),
+    ("gptq-for-llama", "gptq-for-llama"), ("exllama", "exllama"), ("torchao", "gpt-fast"), ("gpt-fast", "gpt-fast"),
+    ("litgpt", "litgpt"), ("lit-gpt", "litgpt"), ("mlc", "mlc"),
+    ("transformers", "transformers"), ("unsloth", "transformers"), ("bitsandbytes", "transformers"), ("autogptq", "transformers"),
+)  # fmt: skip
+"""What a row's software says -> the engine that does the work, first match wins. Programs around llama.cpp are llama.cpp; servers
+with kernels of vLLM's kind (graphs, pages, fused layers) and MLX beside llama.cpp on Metal are priced as the nearest one."""
+
+
+def engine_of(row: Row) -> str:
+    """The engine of a row. Raises Unmapped."""
+    software = row["software"].lower()
+    for name, engine in ENGINES:
+        if name in software:
+            return engine
+    raise Unmapped(f"engine {row['software'] or '(empty)'} is not known")

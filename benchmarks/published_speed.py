@@ -9,8 +9,9 @@ import re
 from functools import cache
 
 import msgspec
-from published_frame import Mapped, Row, Unmapped
-from published_names import device_of, model
+from published_cells import count, gguf_quant, lengths, switches, torch_quant
+from published_frame import HERE, Mapped, Row, Unmapped, read, value_of
+from published_names import cards_of, device_of, engine_of, model
 
 from onecard.core.cost import Cost, Phase
 from onecard.core.device import Device
@@ -40,96 +41,142 @@ class Case(msgspec.Struct, frozen=True, kw_only=True):
     batch: int = 1
     prompt: int = 512
     output: int = 128
+    past: int = 0
+    """tokens in the cache before the prompt"""
     flash: bool | None = None
+    micro_batch: int = 512
+    gpu_layers: int | None = None
+    kv_type: str = "f16"
     rate: str = "decode"
-    """decode, prefill, or whole: answer tokens over the time of the whole call"""
+    """decode, prefill, whole: answer tokens over the time of the whole call, or total: prompt and answer over it"""
+
+
+def rate_of(row: Row) -> str:
+    """What a row's metric counts: decode, prefill, whole or total. Raises Unmapped."""
+    metric, notes = row["metric"].lower(), f"{row['notes']} {row['metric']}".lower()
+    if re.search(
+        r"includ\w+ (the )?prompt|prompt (and|\+) (generated|answer|output)|input ?\+ ?output|total_(tokens?_)?(through|speed)",
+        notes,
+    ):
+        return "total"
+    if re.search(r"prompt|prefill|^pp|input|ttft|first_token", metric):
+        return "prefill"
+    if re.search(r"decode|generation|eval|^tg|output|token|tpot|itl|latency|speed|throughput|rate", metric):
+        return "decode"
+    raise Unmapped(f"metric {row['metric'] or '(empty)'} of LLM inference is not known")
+
+
+COUNTS_PROMPT = ("Qwen3",)
+"""sources whose page defines its speed as tokens of prompt and answer over the time of both"""
 
 
 def case(row: Row) -> Case:
     """What a row measured. Raises Unmapped."""
-    software = row["software"].lower()
-    rate = "prefill" if row["metric"] == "prompt_speed" else "decode"
-    batch = int(row["batch"] or 1)
-    context = row["context_or_resolution"]
-    for name, found in (("llama.cpp", _llama_cpp), ("vllm", _qwen), ("sglang", _qwen), ("transformers", _transformers)):
-        if name in software:
-            return msgspec.structs.replace(found(row, rate), batch=batch)
-    if "autoawq" in software:
-        sizes = [int(n) for n in re.findall(r"\d+", context)]
+    engine, rate = engine_of(row), rate_of(row)
+    if rate == "decode" and any(name in row["source"] for name in COUNTS_PROMPT) and engine != "llama.cpp":
+        rate = "total"
+    if engine == "llama.cpp":
+        found = _llama_cpp(row, rate)
+    elif engine in ("vllm", "sglang"):
+        found = _server(row, rate, engine)
+    elif engine == "transformers":
+        found = _transformers(row, rate)
+    else:
+        found = _other(row, rate, engine)
+    return msgspec.structs.replace(found, batch=count(row["batch"]))
+
+
+def _other(row: Row, rate: str, engine: str) -> Case:
+    software, sizes = row["software"].lower(), lengths(row["context_or_resolution"])
+    if engine == "autoawq":
         return Case(
-            engine="autoawq", version="0" if "gemv" in software else "1", quant="awq-int4", batch=batch,
-            prompt=sizes[0], output=sizes[1], rate=rate,
+            engine=engine, version="0" if "gemv" in software else "1", quant="awq-int4", prompt=sizes.prompt or 64,
+            output=sizes.output or 64, rate=rate,
         )  # fmt: skip
-    if "exllamav2" in software:
-        return Case(engine="exllamav2", version="", quant=_quant(row), prompt=1, output=256, rate=rate)
-    if "exllama" in software:
-        return _exllama(row, rate)
-    if "gptq-for-llama" in software:
-        return msgspec.structs.replace(_exllama(row, rate), engine="gptq-for-llama")
-    if "torchao" in software:
-        return Case(engine="gpt-fast", version="", quant=_quant(row), prompt=8, output=200, rate=rate)
-    if "litgpt" in software or "lit-gpt" in software:
-        return Case(engine="litgpt", version="", quant=_quant(row), prompt=8, output=256, rate="whole")
-    if "mlc" in software:
-        return Case(engine="mlc", version="", quant="mlc-int4", prompt=8, output=256, rate=rate)
-    raise Unmapped(f"engine {row['software']} is not known")
+    if engine == "exllamav2":
+        return Case(
+            engine=engine, version="", quant=_quant(row), prompt=sizes.prompt or (512 if rate == "prefill" else 1),
+            output=sizes.output or 256, rate=rate,
+        )  # fmt: skip
+    if engine in ("exllama", "gptq-for-llama"):
+        return msgspec.structs.replace(_exllama(row, rate), engine=engine)
+    prompt, output = sizes.prompt or (512 if rate == "prefill" else 8), sizes.output or 256
+    if engine == "gpt-fast":
+        return Case(engine=engine, version="", quant=_quant(row), prompt=prompt, output=sizes.output or 200, rate=rate)
+    if engine == "litgpt":
+        return Case(engine=engine, version="", quant=_quant(row), prompt=prompt, output=output, rate="whole")
+    return Case(engine=engine, version="", quant="mlc-int4", prompt=prompt, output=output, rate=rate)
+
+
+_ON = ("1", "on", "true", "yes", "enabled")
 
 
 def _llama_cpp(row: Row, rate: str) -> Case:
-    context, notes = row["context_or_resolution"], row["notes"]
-    build = re.search(r"\((\d{3,5})\)|build (\d{3,5})\b|\bb(\d{4,5})\b", row["software"])
+    context, flags = row["context_or_resolution"], switches(row)
+    build = re.search(r"\((\d{3,5})\)|build:? ?(\d{3,5})\b|\bb(\d{4,5})\b", row["software"])
     commit = next((b for c, b in BUILD_OF_COMMIT.items() if c in row["software"]), BUILD_OF_YEAR.get(row["year"], ""))
-    version = f"b{next(g for g in build.groups() if g)}" if build else commit
-    quant = row["precision"].lower()
-    one = Case(engine="llama.cpp", version=version, quant="q4_0" if quant == "int4" else quant, rate=rate)
-    if found := re.fullmatch(r"pp ?(\d+) ?/ ?tg ?(\d+)", context):
-        return msgspec.structs.replace(one, prompt=int(found[1]) if rate == "prefill" else 0, output=int(found[2]))
-    if found := re.match(r"(pp|tg) ?(\d+)", context):
-        tokens = int(found[2])
-        return msgspec.structs.replace(one, prompt=tokens if found[1] == "pp" else 0, output=tokens)
+    sizes = lengths(context)
+    one = Case(
+        engine="llama.cpp", version=f"b{next(g for g in build.groups() if g)}" if build else commit,
+        quant=gguf_quant(row["precision"]), past=sizes.past, rate="total" if sizes.both else rate,
+        flash=flags["fa"] in _ON if "fa" in flags else None, micro_batch=int(flags.get("ub", 512)),
+        gpu_layers=int(flags["ngl"]) if "ngl" in flags else None, kv_type=flags.get("ctk", "f16"),
+    )  # fmt: skip
+    if sizes.both:
+        return msgspec.structs.replace(one, prompt=sizes.prompt or 1, output=sizes.output or 1)
+    if sizes.prompt and sizes.output and not re.match(r"pp ?\d+ ?/ ?tg", context.lower()):
+        return msgspec.structs.replace(one, prompt=sizes.prompt, output=sizes.output)
+    if re.match(r"(pp|tg)", context.lower()):  # llama-bench: one of the two from an empty cache
+        tokens = sizes.prompt if rate == "prefill" else sizes.output
+        tokens = tokens or sizes.prompt or sizes.output or 128
+        return msgspec.structs.replace(
+            one, prompt=tokens if rate == "prefill" else 0, output=128 if rate == "prefill" else tokens
+        )
     if "n_ctx" in context:
         # main with a full context of 512 forgets half of it and goes on: the cache holds 384 on average.
-        prompt = re.search(r"prompt (\d+) tokens", notes)
+        prompt = re.search(r"prompt (\d+) tokens", row["notes"])
         size = int(prompt[1]) if prompt else 384
         return msgspec.structs.replace(one, prompt=size if rate == "prefill" else 384, output=1)
     if found := re.search(r"(\d+) tokens", context):
-        return msgspec.structs.replace(one, prompt=8, output=int(found[1]))
-    return msgspec.structs.replace(one, prompt=512 if rate == "prefill" else 8)
+        return msgspec.structs.replace(one, prompt=8, output=max(1, int(found[1])))
+    prompt_tokens = sizes.prompt or (512 if rate == "prefill" else 8)
+    return msgspec.structs.replace(one, prompt=prompt_tokens, output=sizes.output or 128)
 
 
-def _qwen(row: Row, rate: str) -> Case:
-    software = row["software"].lower()
-    engine = "vllm" if "vllm" in software else "sglang"
-    version = re.search(r"(?:vllm|sglang)\D{0,3}([\d.]+)", software)
-    sizes = _in_out(row)
-    whole = "in=" in row["context_or_resolution"]
+def _server(row: Row, rate: str, engine: str) -> Case:
+    version = re.search(r"(?:vllm|sglang)\D{0,3}([\d.]+)", row["software"].lower())
+    prompt, output = _in_out(row)
+    whole = rate == "decode" and (
+        lengths(row["context_or_resolution"]).prompt is not None or "throughput" in row["metric"]
+    )
     return Case(
-        engine=engine, version=version[1] if version else "", quant=_quant(row), prompt=sizes[0], output=sizes[1],
-        rate="whole" if whole and rate == "decode" else rate,
+        engine=engine, version=version[1] if version else "", quant=_quant(row), prompt=prompt, output=output,
+        rate="whole" if whole else rate,
     )  # fmt: skip
 
 
 def _transformers(row: Row, rate: str) -> Case:
     software, notes = row["software"].lower(), row["notes"].lower()
     version = re.search(r"transformers\D{0,3}(\d+\.\d+)", software)
-    old = {"2023": "4.30", "2024": "4.37"}.get(row["year"], "")
-    sizes = _in_out(row)
+    old = {"2023": "4.30", "2024": "4.37", "2025": "4.51", "2026": "4.57"}.get(row["year"], "")
+    prompt, output = _in_out(row)
     flash = False if "without fa2" in notes else True if "fa2" in software or "with fa2" in notes else None
     return Case(
-        engine="transformers", version=version[1] if version else old, quant=_quant(row), prompt=sizes[0], output=sizes[1],
+        engine="transformers", version=version[1] if version else old, quant=_quant(row), prompt=prompt, output=output,
         flash=flash, rate="whole" if rate == "decode" else rate,
     )  # fmt: skip
 
 
 def _in_out(row: Row) -> tuple[int, int]:
     context = row["context_or_resolution"]
-    if found := re.search(r"in(?:put)?=(\d+).*out(?:put)?=(\d+)", context):
-        return int(found[1]), int(found[2])
-    if found := re.search(r"generate (\d+)", context):
-        return 8, int(found[1])
+    sizes = lengths(context)
+    if sizes.prompt is not None and sizes.output is not None:
+        return max(1, sizes.prompt), max(1, sizes.output)
+    if sizes.output is not None:
+        return 8, max(1, sizes.output)
     if found := re.fullmatch(r"(?:in=)?(\d+)", context.strip()):
-        return int(found[1]), 2048
-    return 16, 200
+        return max(1, int(found[1])), 2048
+    return sizes.prompt or 16, 200
 
 
 def _exllama(row: Row, rate: str) -> Case:
@@ -145,25 +192,16 @@ def _exllama(row: Row, rate: str) -> Case:
 
 
 def _quant(row: Row) -> str:
-    text = row["precision"].lower().split(" ")[0].replace("-true", "")
-    if "8-bit" in row["precision"].lower() or text == "llm.int8":
-        return "int8"
-    if "fp32 compute" in row["precision"]:
-        return f"{text}-fp32"
-    if found := re.match(r"exl2 ([\d.]+)bpw", row["precision"].lower()):
-        return f"exl2-{found[1]}bpw"
-    if text.startswith("int8"):
-        return "int8wo" if "weight" in row["precision"] else "int8-dynamic"
-    if text.startswith(("int4wo", "autoquant-int4")):
-        return "int4wo"
-    return {"int4": "gptq-int4", "fp16": "fp16"}.get(text, text)
+    software = row["software"].lower()
+    return torch_quant(row["precision"], row["model"], "exl2-4.0bpw" if "exllamav" in software else "nf4")
 
 
 @cache
 def _cost(name: str, c: Case) -> Cost:
     work = chat_work(
-        model(name), engine=c.engine, quant=c.quant, version=c.version, batch=c.batch, prompt_tokens=c.prompt,
-        output_tokens=c.output, flash=c.flash,
+        model(name), engine=c.engine, quant=c.quant, version=c.version, kv_type=c.kv_type, batch=c.batch,
+        prompt_tokens=c.prompt, output_tokens=c.output, past_tokens=c.past, micro_batch=c.micro_batch, flash=c.flash,
+        gpu_layers=c.gpu_layers,
     )  # fmt: skip
     tokens = float(max(1, c.prompt) * c.batch)
     return Cost(
@@ -180,7 +218,22 @@ def predict(c: Case, name: str, device: Device) -> Range:
     estimate = price(_cost(name, c), device)
     if c.rate == "whole":
         return estimate.total_seconds.rate(float(c.output * c.batch))
+    if c.rate == "total":
+        return estimate.total_seconds.rate(float((c.prompt + c.output) * c.batch))
     return estimate.rates[f"{c.rate}_tokens_per_s"]
+
+
+RATES = ("tok/s", "tokens/s", "token/s", "t/s", "tps", "tokens/sec", "tok/sec", "tokens/second", "tokens per second")
+SECONDS = {
+    "s": 1.0,
+    "sec": 1.0,
+    "seconds": 1.0,
+    "ms": 1e-3,
+    "ms/token": 1e-3,
+    "ms/tok": 1e-3,
+    "s/token": 1.0,
+    "us/token": 1e-6,
+}
 
 
 SEQUENTIAL = ("llama.cpp", "transformers", "litgpt", "exllama", "exllamav2")
@@ -203,20 +256,26 @@ def several(device: Device, count: int, engine: str) -> Device:
 
 
 def speed(row: Row) -> Mapped:
-    """One row of llm_inference in speed.csv."""
-    if row["unit"] not in ("tok/s", "tokens/s", "t/s"):
-        raise Unmapped(f"unit {row['unit']}")
+    """One row of llm_inference in speed.csv, in tokens per second; times of a prompt or of a token in seconds."""
+    unit = row["unit"].lower().strip()
+    if unit not in RATES and unit not in SECONDS and unit not in ("requests/s", "req/s"):
+        raise Unmapped(f"unit {row['unit'] or '(empty)'}")
     one = case(row)
-    device = several(device_of(row), int(row["n_gpu"] or 1), one.engine)
+    device = several(device_of(row), cards_of(row), one.engine)
     target = (
-        (PREFILL if one.rate == "prefill" else DECODE if one.batch == 1 else "")
+        (PREFILL if one.rate == "prefill" else DECODE if one.batch == 1 and one.rate == "decode" else "")
         if one.engine == "llama.cpp"
         else OTHERS
     )
-    return Mapped(
-        measured=float(row["value"]), predicted=predict(one, row["model"], device), engine=one.engine, quantity="speed",
-        target=target,
-    )  # fmt: skip
+    measured, predicted = value_of(row), predict(one, row["model"], device)
+    if unit in SECONDS:
+        tokens = one.prompt * one.batch if one.rate == "prefill" else one.batch
+        measured, target = measured * SECONDS[unit], ""
+        predicted = Range(tokens / predicted.high, tokens / predicted.likely, tokens / predicted.low)
+    elif unit not in RATES:
+        tokens = (one.prompt + one.output) if one.rate == "total" else one.output
+        predicted, target = predicted * (1 / tokens), ""
+    return Mapped(measured=measured, predicted=predicted, engine=one.engine, quantity="speed", target=target)
 
 
 __all__ = ["Case", "case", "generation", "predict", "split"]
@@ -232,10 +291,20 @@ HELD_CARDS = (
 HELD_MODELS = ("Qwen2.5-14B", "Qwen2.5-1.5B", "Qwen2-1.5B", "Qwen1.5-1.8B", "Falcon-7B", "DeepSeek-33B", "Qwen-14B")
 
 
+@cache
+def _own() -> frozenset[tuple[str, str, str]]:
+    """(source, card, model) of the project's own files: what the constants can have been read from."""
+    folder = HERE / "measurements"
+    rows = [*read(folder), *read(folder / "newer")]
+    return frozenset(
+        (r["source"], r["gpu"], r["model"]) for r in rows if r.file == "speed" and r["task"] == "llm_inference"
+    )
+
+
 def split(row: Row) -> str:
-    """Rows of some cards, and of some models of the single-card sources, shaped no constant."""
+    """Rows of some cards, and of some models of the single-card sources, shaped no constant; nor did rows of other files."""
     held = row["gpu"] in HELD_CARDS or row["model"].startswith(HELD_MODELS)
-    return "held-out" if held else "fit"
+    return "held-out" if held or (row["source"], row["gpu"], row["model"]) not in _own() else "fit"
 
 
 MAPPERS = {("speed", "llm_inference"): speed}

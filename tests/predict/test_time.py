@@ -142,8 +142,9 @@ def test_error_correction_costs_bandwidth():
 
 def test_a_mixture_reads_only_visited_experts():
     card = catalog.card("A100 SXM4 80GB")
-    sparse = price(cost("mixtral-8x7b"), card).time["decode"].seconds.likely
-    dense = price(cost("mixtral-8x7b", batch=64), card).time["decode"].seconds.likely
+    mixture = {"model": "mixtral-8x7b", "engine": "vllm", "quant": "bf16"}  # the bytes of its experts set the pace
+    sparse = price(cost(**mixture), card).time["decode"].seconds.likely
+    dense = price(cost(**mixture, batch=64), card).time["decode"].seconds.likely
     assert 2 < dense / sparse < 8
 
 
@@ -201,3 +202,35 @@ def test_unknown_numbers_do_not_break_the_price():
     assert estimate.rates["decode_tokens_per_s"].likely == pytest.approx(rate(catalog.card("RTX 4070 SUPER")), rel=0.3)
     phase = Phase(name="step", operations=(Operation(kind="elementwise", read=1e9),), unit="steps")
     assert time_phase(phase, bare, "none").seconds.likely > 1e9 / 504e9
+
+
+@pytest.mark.parametrize(
+    ("rows", "measured"), [(16, 2048), (32, 3546), (64, 6547), (128, 8675), (256, 11083), (512, 12322)]
+)
+def test_quantised_prompts_by_rows_of_a_pass(rows, measured):
+    # Llama-3-8B IQ4_NL on an RTX 4090, 512 tokens in passes of so many rows (ggml-org/llama.cpp#24127)
+    card = catalog.card("RTX 4090")
+    found = price(cost("llama-3-8b", quant="iq4_nl", micro_batch=rows, version="b9400"), card)
+    assert found.rates["prefill_tokens_per_s"].likely == pytest.approx(measured, rel=0.15)
+
+
+def test_a_later_turn_reads_the_cache_of_the_earlier_ones():
+    shape = catalog.model("llama-3-8b")
+    fresh, late = (
+        chat_work(shape, engine="llama.cpp", quant="q4_0", prompt_tokens=512, output_tokens=128, past_tokens=past)
+        for past in (0, 8192)
+    )
+    longer = chat_work(shape, engine="llama.cpp", quant="q4_0", prompt_tokens=8704, output_tokens=128)
+    assert late.decode == longer.decode
+    assert (
+        sum(o.flops for o in fresh.prefill) < sum(o.flops for o in late.prefill) < sum(o.flops for o in longer.prefill)
+    )
+
+
+def test_cards_without_int8_matrix_units_keep_their_own_law():
+    # Pascal multiplies blocks with dp4a; tiles that feed matrix units do not set its pace.
+    old, new = (
+        price(cost("llama-3-8b", quant="q4_0"), catalog.card(name)).rates["prefill_tokens_per_s"].likely
+        for name in ("Tesla P40", "RTX 3060")
+    )
+    assert 500 < old < 1500 < new

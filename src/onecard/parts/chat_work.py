@@ -34,12 +34,14 @@ def chat_work(
     batch: int = 1,
     prompt_tokens: int = 512,
     output_tokens: int = 128,
+    past_tokens: int = 0,
     micro_batch: int = 512,
     flash: bool | None = None,
     gpu_layers: int | None = None,
 ) -> Work:
     """What a conversation does. flash: None for what this generation of the engine does by itself.
 
+    past_tokens: in the cache before the prompt, of an earlier turn.
     gpu_layers: llama.cpp's n_gpu_layers; one more than the model has layers (or None) puts the output there too.
     """
     era = generation(engine, version)
@@ -57,8 +59,8 @@ def chat_work(
         micro_batch=micro_batch,
         gpu_layers=gpu_layers,
     )
-    reading = prefill(chat, max(1, prompt_tokens))
+    reading = prefill(chat, max(1, prompt_tokens), past_tokens)
     return Work(
         prefill=over_link(chat, reading) if gpu_layers is not None else reading,
-        decode=decode(chat, prompt_tokens + output_tokens / 2),
+        decode=decode(chat, past_tokens + prompt_tokens + output_tokens / 2),
     )

@@ -4,6 +4,7 @@ bitsandbytes, GPTQ and AWQ replace the linear layers inside the blocks; embeddin
 (transformers' quantizers keep `lm_head` by get_keys_to_not_convert). GPTQ and AWQ files hold zero points and scales a group of 128.
 """
 
+import re
 from math import prod
 
 from onecard.core.errors import UnknownName
@@ -19,6 +20,8 @@ FORMATS = (
     *ELEMENT, "int8", "nf4", "nf4-dq", "fp4", "fp4-dq", "gptq-int4", "gptq-int8", "gptq-int3", "gptq-int2", "awq-int4",
     "int4wo-64", "int4wo-128", "int8wo", "fp8", "exl2", "mlc-int4",
 )  # fmt: skip
+
+_EXL2 = re.compile(r"exl2-(\d+(?:\.\d+)?)bpw")
 
 _HEAD_TOO = ("int4wo-64", "int4wo-128", "int8wo", "mlc-int4")
 """formats that quantise the head as well (torchao's quantize_ filters by nn.Linear)"""
@@ -37,6 +40,8 @@ def base_format(quant: str) -> str:
         text = text.replace(alias, name)
     text = {"awq": "awq-int4", "gptq": "gptq-int4", "bnb-nf4": "nf4", "4bit": "nf4", "8bit": "int8"}.get(text, text)
     word = text.split()[0] if text else ""
+    if _EXL2.fullmatch(word):
+        return word
     if word not in FORMATS:
         raise UnknownName("weight format", quant, FORMATS, next=f"known: {', '.join(FORMATS)}")
     return word
@@ -64,6 +69,9 @@ def matrix_bytes(format: str, inputs: int, outputs: int, group: int = 128) -> in
         return inputs * outputs // 2 + inputs * outputs // int(format[7:]) * 4
     if format == "mlc-int4":
         return inputs * outputs // 2 + inputs * outputs // 32 * 2
+    if found := _EXL2.fullmatch(format):
+        # bits are a mean over the matrix; a group index and scales of 32 inputs come with the bits, a permutation beside them
+        return round(inputs * outputs * float(found[1]) / 8) + inputs * 4
     return inputs * outputs + outputs * (4 if format == "int8wo" else 0)
 
 

@@ -27,6 +27,9 @@ class Silicon(msgspec.Struct, frozen=True, kw_only=True):
     memory and L2 do not keep up (A100: 2048 possible, Hopper 4096); int8 and fp8 operands are half as large"""
     joule: float | None = None
     """fp16 operations per joule of board power in large matmuls: where the power limit takes the clock down"""
+    tiles: float | None = None
+    """int8 operations per multiprocessor and clock of llama.cpp's kernels for quantised prompts (MMQ): ordinary instructions unpack
+    each tile into shared memory and scale its sums, which sets the pace long before the matrix units do"""
     decode: float | None = None
     """weights that one multiprocessor unpacks per clock from a 4-bit block format: its ALUs' limit"""
     gap: float = 1.0
@@ -36,19 +39,19 @@ class Silicon(msgspec.Struct, frozen=True, kw_only=True):
 
 
 SILICON: dict[str, Silicon] = {
-    "ampere": Silicon(dram=0.907, flight=12.0, tensor=0.70, joule=0.32e12),
-    "ada": Silicon(dram=0.903, flight=12.0, tensor=1.0, joule=0.43e12),
-    "ampere-hbm": Silicon(dram=0.85, flight=9.2, tensor=0.85, feed=1190.0, joule=0.62e12, gap=1.05),
-    "hopper": Silicon(dram=0.85, flight=10.1, tensor=0.85, feed=1290.0, joule=0.69e12, gap=1.4),
-    "blackwell": Silicon(dram=0.93, flight=12.0, tensor=0.8, joule=0.45e12, spread=0.05),
-    "turing": Silicon(dram=0.90, flight=10.0, tensor=0.6, joule=0.2e12, spread=0.1),
+    "ampere": Silicon(tiles=620.0, dram=0.907, flight=12.0, tensor=0.70, joule=0.32e12),
+    "ada": Silicon(tiles=760.0, dram=0.903, flight=12.0, tensor=1.0, joule=0.43e12),
+    "ampere-hbm": Silicon(tiles=620.0, dram=0.85, flight=9.2, tensor=0.85, feed=1190.0, joule=0.62e12, gap=1.05),
+    "hopper": Silicon(tiles=620.0, dram=0.85, flight=10.1, tensor=0.85, feed=1290.0, joule=0.69e12, gap=1.4),
+    "blackwell": Silicon(tiles=635.0, dram=0.93, flight=12.0, tensor=0.8, joule=0.45e12, spread=0.05),
+    "turing": Silicon(tiles=450.0, dram=0.90, flight=10.0, tensor=0.6, joule=0.2e12, spread=0.1),
     "volta": Silicon(dram=0.85, flight=10.0, tensor=0.5, joule=0.3e12, spread=0.1),
     "pascal": Silicon(dram=0.80, flight=8.0, tensor=0.6, joule=0.04e12, spread=0.15),
     "apple": Silicon(dram=0.90, tensor=0.73, decode=14.0),
     "apple-m1-max": Silicon(dram=0.71, tensor=0.56, decode=8.3, spread=0.1),
     "apple-ultra": Silicon(dram=0.87, tensor=0.67, decode=14.0, gap=1.45),
-    "rdna": Silicon(dram=0.80, flight=12.0, tensor=0.4, joule=0.2e12, spread=0.15),
-    "cdna": Silicon(dram=0.60, flight=7.5, tensor=0.3, joule=0.6e12, spread=0.2),
+    "rdna": Silicon(dram=0.80, flight=12.0, tensor=0.4, joule=0.2e12, gap=1.7, spread=0.15),
+    "cdna": Silicon(dram=0.60, flight=7.5, tensor=0.3, joule=0.6e12, gap=1.9, spread=0.2),
     "xpu": Silicon(dram=0.70, tensor=0.3, spread=0.2),
     "cpu": Silicon(dram=0.85, tensor=0.5, spread=0.35),
     "unknown": Silicon(dram=0.80, tensor=0.5, spread=0.2),
@@ -97,8 +100,14 @@ class Software(msgspec.Struct, frozen=True, kw_only=True):
     """factor on Silicon.tensor and joule"""
     quantized_compute: float = 1.0
     """the same for quantised weights, where they are multiplied directly"""
+    tiles: float = 0.0
+    """factor on Silicon.tiles; 0 where quantised prompts do not run in kernels of their own"""
+    experts: float = 1.0
+    """share of streaming that matrix-vector kernels keep on experts: each expert is a short stream with a tail of its own"""
     attention: float = 0.3
     """prompt attention's share of the matmul rate"""
+    fused_attention: float | None = None
+    """the same in one fused kernel; None where it is no different"""
     cache: float = 0.8
     """share of streaming that attention reaches on the cache at decode"""
     eager_cache: float = 0.3
@@ -146,10 +155,28 @@ SOFTWARE: dict[str, Software] = {
         attention=0.29,
     ),
     "llama.cpp-mmq": Software(
-        eager_cache=0.8, latency=2.75e-6, walk=0.36, flight=0.8, quantized_compute=0.9, elementwise=1.0, attention=0.29
+        eager_cache=0.8,
+        latency=2.5e-6,
+        walk=0.36,
+        flight=0.8,
+        quantized_compute=0.9,
+        tiles=0.95,
+        experts=0.6,
+        elementwise=1.0,
+        attention=0.29,
+        fused_attention=0.5,
     ),
     "llama.cpp": Software(
-        latency=2.5e-6, walk=0.39, eager_cache=0.8, quantized_compute=0.9, elementwise=1.0, attention=0.29
+        latency=1.6e-6,
+        walk=0.39,
+        cache=1.0,
+        eager_cache=0.8,
+        quantized_compute=0.9,
+        tiles=1.0,
+        experts=0.6,
+        elementwise=1.0,
+        attention=0.29,
+        fused_attention=0.5,
     ),
     "transformers-4.30": Software(
         latency=2e-6, host=36e-6, copy=0.22, eager_cache=0.24, flight=4.0, flight_quantized=0.4
@@ -242,8 +269,11 @@ SOFTWARE: dict[str, Software] = {
 llama.cpp-2023/2024 decode 2.4 and 6.0 %, prefill 4.5 and 22 % (three broken series of the source included); Metal decode 6 and
 14 %, prefill 14 and 42 % (one hot M1 Max); transformers 4.9 and 14.5 %; vLLM 4.7 and 40 % (4.4 and 11.8 % on the held-out models; its
 72B rows contradict each other between releases); exllama 4 and 20 %; AutoAWQ 10 and 28 %; lit-gpt 9 and 47 %; gpt-fast and MLC 4 %.
-Without published rows here, set from their predecessor and the change that `parts/generations.py` names: llama.cpp-mmq and
-llama.cpp (one row: RTX 5090), transformers-4.48 and later, sglang."""
+llama.cpp-mmq and llama.cpp (and Silicon.tiles with them) are read from the 34 rows of benchmarks/measurements/newer: pull requests on an
+RTX 3090 and 4090, where the error is 7 % (median) and 17 % (p90); an RTX 3080 that shaped nothing is 5 % off at decode and 3 % in a
+prompt. Tiles of Ampere and Ada with HBM, Hopper and Blackwell are the RTX 3090's (Blackwell: one row of an RTX 5090).
+Without published rows, set from their predecessor and the change that `parts/generations.py` names: transformers-4.48 and
+later, sglang."""
 
 # a traced eager program, by library (predict/eager.py): modules in Python and PyTorch's dispatcher start a kernel in about 18 us
 SOFTWARE |= {

@@ -103,6 +103,8 @@ def _vector(operation: Operation, device: Device, silicon: Silicon, software: So
     rows = operation.shape[0] if operation.shape else 1
     more = 1 + software.row * (rows - 1)
     share = software.quantized * kernels.SLOW_FORMATS.get(operation.format, 1.0) if quantized else software.stream
+    if operation.label.startswith("experts"):
+        share *= software.experts
     streamed = operation.bytes / (memory * share) * more
     flight = unpack = 0.0
     if device.multiprocessors and device.clock:
@@ -145,11 +147,48 @@ def matmul_rate(
     if silicon.feed and device.multiprocessors and device.clock:
         small = 2.0 if operation.compute in ("int8", "fp8") else 1.0
         units = min(units, silicon.feed * device.multiprocessors * device.clock * small)
+    if quantized and software.tiles and silicon.tiles and _unpacks_tiles(operation, device):
+        # stream-k gives every multiprocessor the same share of the tiles, so there is no last wave (ggml-org/llama.cpp#8018)
+        return blend_rates(units * factor, tile_rate(operation, device, silicon.tiles * software.tiles))
     units *= factor * _wave(operation, device)
     if silicon.joule and device.power:
         cap = silicon.joule * device.power * factor
         return float(units * (1 + (units / cap) ** 4) ** -0.25)
     return units
+
+
+TILE_ROWS = 60
+"""rows of a prompt at which MMQ's unpacking takes as long as its products: each weight is unpacked once per tile of rows"""
+
+
+def _unpacks_tiles(operation: Operation, device: Device) -> bool:
+    """Whether llama.cpp multiplies with int8 matrix units: NVIDIA from Turing on (turing_mma_available, ggml-cuda/common.cuh)."""
+    capability = (device.compute_capability or "").partition(".")
+    return (
+        operation.compute == "int8"
+        and device.kind == "cuda"
+        and capability[0].isdigit()
+        and float(device.compute_capability or 0) >= 7.5
+    )
+
+
+def tile_rate(operation: Operation, device: Device, tiles: float) -> float:
+    """Operations per second of MMQ: multiprocessors x clock x what one of them does, less for few rows.
+
+    Experts are visited by uneven numbers of rows: a tile of 128 of each, or as many rows again, is padding and waiting.
+    """
+    rows = operation.shape[0] if operation.shape else 512
+    filled = rows / (rows + TILE_ROWS)
+    if operation.label.startswith("experts"):
+        filled *= rows / (rows + min(128.0, rows))
+    cycles = (device.multiprocessors or 0) * (device.clock or 0)
+    return tiles * filled * cycles
+
+
+def blend_rates(*rates: float) -> float:
+    """The smallest rate, a little less where two are close; rates that nobody knows (0) do not count."""
+    known = [r for r in rates if r > 0]
+    return 1 / blend(*(1 / r for r in known)) if known else 0.0
 
 
 SPLIT = 0.45
@@ -196,7 +235,8 @@ def _attention(operation: Operation, device: Device, silicon: Silicon, software:
             walked = software.walk * heads * depth / device.clock
         return Timed(operation, streamed + walked, BANDWIDTH)
     rate = matmul_rate(msgspec.structs.replace(operation, shape=None), device, silicon, software, False)
-    arithmetic = operation.flops / (rate * software.attention) if rate else 0.0
+    share = software.attention if eager else software.fused_attention or software.attention
+    arithmetic = operation.flops / (rate * share) if rate else 0.0
     return Timed(operation, blend(arithmetic, streamed), COMPUTE if arithmetic >= streamed else BANDWIDTH)
 
 
