@@ -71,6 +71,7 @@ def test_nothing_collected_is_said(capsys, tmp_path):
     assert "No rows from a GPU yet" in text
 
 
+@pytest.mark.slow
 def test_a_card_that_agrees_holds_every_bar(capsys, tmp_path, made):
     code, text = run(capsys, "--records", str(folder(tmp_path, *made)), "--json")
     (entry,) = json.loads(text)

@@ -34,6 +34,7 @@ def small(monkeypatch):
     monkeypatch.setattr(benches, "busy", lambda: "")
 
 
+@pytest.mark.slow
 def test_every_step_is_a_record_with_raw_samples():
     told = []
     scores = benches.bench(quick=True, told=lambda name, record: told.append((name, record and record.outcome)))
@@ -46,6 +47,7 @@ def test_every_step_is_a_record_with_raw_samples():
     assert next(s for s in scores if s.name == "disk").share is None
 
 
+@pytest.mark.slow
 def test_a_killed_bench_continues_with_what_is_missing():
     class Killed(Exception):
         pass
@@ -75,6 +77,7 @@ def test_a_step_that_cannot_run_says_why_and_the_next_goes_on():
     assert second.samples and not second.error
 
 
+@pytest.mark.slow
 def test_a_step_that_failed_is_a_record_and_ends_no_bench(monkeypatch):
     monkeypatch.setattr("onecard.machine.microbenchmarks.names", lambda device, torch: ("matmul fp99 8x8x8", "copy"))
     (score,) = benches.bench(quick=True)
@@ -120,6 +123,7 @@ benches.bench(quick=True, told=lambda name, record: print(name, record is not No
 """
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(os.name == "nt", reason="there is no SIGKILL on Windows")
 def test_kill_9_loses_only_the_step_that_was_under_way():
     """A real process, killed while it reads the disk; the next one measures the disk and nothing else."""
@@ -199,6 +203,7 @@ def test_a_proof_that_does_not_fit_says_so_and_has_no_score(monkeypatch, one_cas
     assert record.outcome == "failed" and "not to fit" in record.error and "\n" not in record.error
 
 
+@pytest.mark.slow
 def test_a_machine_that_is_busy_is_told_of(monkeypatch):
     monkeypatch.setattr(benches, "busy", lambda: "processor was 90% busy")
     assert {s.busy for s in benches.bench(quick=True)} == {"processor was 90% busy"}

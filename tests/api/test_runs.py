@@ -53,6 +53,7 @@ def measured(record):
     return {m.name: m for m in record.measurements}
 
 
+@pytest.mark.slow
 def test_prove_measures_what_was_predicted_and_keeps_both(config):
     record = prove("chat", model=config, **SMALL)
     found = measured(record)
@@ -66,6 +67,7 @@ def test_prove_measures_what_was_predicted_and_keeps_both(config):
     assert record.samples.keys() >= {"rss", "rss_t", "token_seconds"}
 
 
+@pytest.mark.slow
 def test_the_plan_is_in_the_journal_before_anything_was_measured(config):
     record = prove("chat", model=config, **SMALL)
     first = read(places.runs() / record.id / "journal.jsonl")[0]
@@ -191,6 +193,7 @@ def test_resume_of_an_unknown_run_says_which_there_are():
         resume("zzz")
 
 
+@pytest.mark.slow
 def test_a_store_of_a_newer_version_stops_before_the_run(config):
     import sqlite3
 

@@ -116,6 +116,7 @@ def test_geforce_halves_the_rate_of_fp32_accumulation_and_professional_cards_do_
         assert card(name).flops["fp16_acc16"] == pytest.approx(card(name).flops["fp16"])
 
 
+@pytest.mark.slow
 def test_no_substring_ever_finds_a_card():
     everything = {key(n) for row in ROWS for n in names_of(row)} | {key(r["driver"]) for r in ROWS}
     for row in ROWS:

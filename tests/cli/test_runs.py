@@ -38,6 +38,7 @@ def onecard(capsys):
     return call
 
 
+@pytest.mark.slow
 def test_prove_prints_predicted_against_measured_and_records_list_it(onecard, gguf):
     code, out, _ = onecard("prove", "chat", "--model", gguf, *SMALL)
     assert code == 0
@@ -50,6 +51,7 @@ def test_prove_prints_predicted_against_measured_and_records_list_it(onecard, gg
     assert code == 0 and identity in out and "against the plan's range" in out
 
 
+@pytest.mark.slow
 def test_json_is_json_alone(onecard, gguf):
     code, out, _ = onecard("prove", "chat", "--model", gguf, *SMALL, "--json")
     record = json.loads(out)
@@ -58,6 +60,7 @@ def test_json_is_json_alone(onecard, gguf):
     assert [r["id"] for r in json.loads(out)] == [record["id"]]
 
 
+@pytest.mark.slow
 def test_a_budget_that_is_too_small_leaves_with_one(onecard, gguf):
     code, _, err = onecard("prove", "chat", "--model", gguf, *SMALL, "--budget", "2MiB")
     assert code == 1 and "predicted not to fit" in err and "next:" in err

@@ -67,6 +67,7 @@ def of_llama_cpp(file, prompt, count):
     return server.handle_completions(asked)["__verbose"]["tokens"]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("family", "changes"),
     [

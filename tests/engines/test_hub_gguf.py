@@ -43,6 +43,7 @@ def test_hub_ids_and_paths_are_told_apart(tmp_path, monkeypatch):
     assert not is_hub_id("models/mine") and not is_hub_id("/a/b.gguf") and not is_hub_id("model.gguf")
 
 
+@pytest.mark.slow
 def test_without_a_network_there_is_one_clear_error():
     pytest.importorskip("huggingface_hub", reason="needs the extra hub")
     with pytest.raises(OnecardError, match="cannot be fetched"):

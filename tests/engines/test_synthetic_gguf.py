@@ -19,6 +19,7 @@ def make(name, tmp_path, quant="q4_k_m", **more):
     return synthetic_gguf.synthetic_gguf(model, gguf_types(model, quant), quant, tmp_path, **more)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", sorted(MODELS))
 def test_another_reader_finds_every_tensor_as_planned(name, tmp_path):
     reader = gguf.GGUFReader(make(name, tmp_path))

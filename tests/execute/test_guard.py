@@ -171,6 +171,7 @@ def losses(folder):
     return of(folder)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("phase", "since"), [("train", 13), ("evaluate", 11), ("save", 12), ("train", 0)])
 def test_out_of_memory_anywhere_ends_with_the_same_steps_and_losses(guarded, monkeypatch, phase, since):
     undisturbed, _, whole = guarded("whole")

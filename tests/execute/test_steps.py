@@ -13,6 +13,7 @@ from onecard.store.journal import read, record_of
 pytest.importorskip("torch", reason="needs the extra llm")
 
 
+@pytest.mark.slow
 def test_build_and_steps_are_measured(make_job):
     job, journal = make_job()
     file = str(Path(__file__).with_name("build_and_step.py"))

@@ -1,5 +1,6 @@
 """Where memory belongs: phases, categories and modules of a training step."""
 
+import pytest
 import torch
 from small_models import GPT
 
@@ -42,6 +43,7 @@ def test_storages_carry_the_names_of_their_modules(trace_of):
     assert "blocks.1" in backward or "blocks.1.down" in backward or any(m.startswith("blocks.1") for m in backward)
 
 
+@pytest.mark.slow
 def test_two_steps_are_enough(trace_of):
     from onecard.predict.replay import replay
 

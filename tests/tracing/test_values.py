@@ -68,6 +68,7 @@ def test_routing_is_balanced_unless_the_worst_case_is_asked_for(trace_of):
     assert worst.tolist() == [[0, 1]] * 64
 
 
+@pytest.mark.slow
 def test_generate_ends_after_its_tokens(trace_of):
     transformers = pytest.importorskip("transformers")
     from small_models import llama_config

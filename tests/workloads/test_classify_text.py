@@ -59,6 +59,7 @@ def test_negation_is_learnt_where_a_bag_of_words_is_at_chance(run_workload):
     assert net.config.id2label[int(said)] == "positive"
 
 
+@pytest.mark.slow
 def test_kill_and_resume_equals_the_uninterrupted_run_to_the_bit(run_workload, small):
     whole = run_workload("classify-text", small, folder="whole")
     assert whole.ending.outcome == "ok", whole.ending.error
@@ -76,6 +77,7 @@ def test_kill_and_resume_equals_the_uninterrupted_run_to_the_bit(run_workload, s
     assert whole.ending.quality["validation_loss"] == second.ending.quality["validation_loss"]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("phase", "since"), [("train", 5), ("evaluate", 4), ("save", 4)])
 def test_out_of_memory_anywhere_ends_at_the_same_step(run_workload, small, monkeypatch, tmp_path, phase, since):
     too_small(monkeypatch, phase, 2, since)
@@ -89,6 +91,7 @@ def test_out_of_memory_anywhere_ends_at_the_same_step(run_workload, small, monke
     assert sorted(losses(folder)) == list(range(1, 11))
 
 
+@pytest.mark.slow
 def test_a_smaller_micro_batch_is_the_same_run_without_dropout(run_workload, small):
     runs = [run_workload("classify-text", small | {"dropout": 0.0, "micro_batch": m}, folder=str(m)) for m in (8, 2)]
     one, two = (losses(r.folder) for r in runs)
@@ -140,6 +143,7 @@ def test_bad_files_are_told_with_the_place(run_workload, tmp_path, content, chan
     assert not ran.of("progress")
 
 
+@pytest.mark.slow
 def test_damaged_checkpoints_stop_the_run_and_stay(run_workload, small):
     ran = run_workload("classify-text", small | {"steps": 2})
     for payload in (ran.folder / "checkpoints").glob("*.pt"):

@@ -60,6 +60,7 @@ def test_training_beats_the_bigram_table(run_workload, text):
     assert [m["name"] for m in ran.of("measured")] == ["train_tokens_per_s"]
 
 
+@pytest.mark.slow
 def test_kill_and_resume_equals_the_uninterrupted_run_to_the_bit(run_workload, text):
     settings = TINY | {"corpus": str(text)}
     whole = run_workload("pretrain", settings, folder="whole")
@@ -94,6 +95,7 @@ def test_a_smaller_micro_batch_is_the_same_run(text):
     assert torch.allclose(losses[0], losses[1], rtol=1e-4)
 
 
+@pytest.mark.slow
 def test_on_time_the_run_measures_itself_and_ends(run_workload, text):
     settings = TINY | {"corpus": str(text), "steps": None, "ratio": 1000.0, "time": "6s"}
     planned = pretrain.course_of(make(Settings, settings)).steps
@@ -107,6 +109,7 @@ def test_on_time_the_run_measures_itself_and_ends(run_workload, text):
     assert state_of(ran.folder)[0] == ran.ending.quality["steps"]
 
 
+@pytest.mark.slow
 def test_export_is_opened_by_transformers_and_says_the_same(run_workload, text):
     transformers = pytest.importorskip("transformers")
     pytest.importorskip("gguf")
@@ -125,6 +128,7 @@ def test_export_is_opened_by_transformers_and_says_the_same(run_workload, text):
     assert (folder / "model-f16.gguf").stat().st_size > 2 * state.course.shape.parameters
 
 
+@pytest.mark.slow
 def test_a_checkpoint_of_another_net_is_refused(run_workload, text):
     settings = TINY | {"corpus": str(text), "steps": 2}
     run_workload("pretrain", settings)
@@ -134,6 +138,7 @@ def test_a_checkpoint_of_another_net_is_refused(run_workload, text):
     assert ran.ending.next
 
 
+@pytest.mark.slow
 def test_damaged_checkpoints_stop_the_run_and_stay(run_workload, text):
     settings = TINY | {"corpus": str(text), "steps": 2}
     ran = run_workload("pretrain", settings)

@@ -139,6 +139,7 @@ def test_a_file_is_summarised_once_each_also_over_a_kill(run_workload, small, tm
     assert answers.read_text().count("\n") == 20
 
 
+@pytest.mark.slow
 def test_a_folder_of_texts_is_summarised_in_order(run_workload, small, tmp_path):
     folder = tmp_path / "texts"
     folder.mkdir()
@@ -160,6 +161,7 @@ def test_wrong_columns_are_told_with_those_that_are_there(run_workload, small):
     assert '"text", "summary"' in ran.ending.why
 
 
+@pytest.mark.slow
 def test_prove_takes_the_same_steps_with_synthetic_rows(run_workload):
     ran = run_workload("summarise", SMALL, mode="prove")
     assert ran.ending.outcome == "ok", ran.ending.error

@@ -50,6 +50,7 @@ def test_the_made_up_language_is_learnt_and_the_copy_beaten(run_workload):
     assert found[len(found)] < 1 < found[1]
 
 
+@pytest.mark.slow
 def test_kill_and_resume_equals_the_uninterrupted_run_to_the_bit(run_workload, small):
     whole = run_workload("translate", small, folder="whole")
     assert whole.ending.outcome == "ok", whole.ending.error
@@ -65,6 +66,7 @@ def test_kill_and_resume_equals_the_uninterrupted_run_to_the_bit(run_workload, s
     assert losses(whole.folder) == losses(second.folder)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("phase", "since"), [("train", 5), ("evaluate", 4), ("save", 4)])
 def test_out_of_memory_anywhere_ends_at_the_same_step(run_workload, small, monkeypatch, tmp_path, phase, since):
     too_small(monkeypatch, phase, 4, since)
@@ -77,6 +79,7 @@ def test_out_of_memory_anywhere_ends_at_the_same_step(run_workload, small, monke
     assert sorted(losses(folder)) == list(range(1, 11))
 
 
+@pytest.mark.slow
 def test_a_file_is_translated_once_each_also_over_a_kill(run_workload, small, tmp_path, monkeypatch):
     asked = [source for source, _ in pairs(20, 9)]
     file = tmp_path / "asked.jsonl"
@@ -116,6 +119,7 @@ def test_wrong_columns_are_told_with_those_that_are_there(run_workload, small):
     assert '"source", "target"' in ran.ending.why
 
 
+@pytest.mark.slow
 def test_prove_takes_the_same_steps_with_synthetic_rows(run_workload):
     ran = run_workload("translate", SMALL, mode="prove")
     assert ran.ending.outcome == "ok", ran.ending.error
