@@ -175,3 +175,20 @@ def test_distributions_of_unknown_numbers_and_one_card_in_parallel(trace_of):
     before = torch.distributions.Distribution._validate_args
     trace_of(build)
     assert torch.distributions.Distribution._validate_args is before
+
+
+def test_the_inside_of_an_encoder_layer_is_seen_in_evaluation(trace_of):
+    import torch
+
+    def build():
+        layer = torch.nn.TransformerEncoderLayer(64, 2, 4096, batch_first=True, device="cuda").eval()
+        x = torch.zeros(2, 32, 64, device="cuda")
+
+        def step():
+            with torch.no_grad():
+                return layer(x)
+
+        return step
+
+    assert 2 * 32 * 4096 * 4 in trace_of(build).storages.sizes  # the wide layer between its two linear ones
+    assert torch.backends.mha.get_fastpath_enabled()
