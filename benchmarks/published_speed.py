@@ -66,15 +66,9 @@ def rate_of(row: Row) -> str:
     raise Unmapped(f"metric {row['metric'] or '(empty)'} of LLM inference is not known")
 
 
-COUNTS_PROMPT = ("Qwen3",)
-"""sources whose page defines its speed as tokens of prompt and answer over the time of both"""
-
-
 def case(row: Row) -> Case:
     """What a row measured. Raises Unmapped."""
     engine, rate = engine_of(row), rate_of(row)
-    if rate == "decode" and any(name in row["source"] for name in COUNTS_PROMPT) and engine != "llama.cpp":
-        rate = "total"
     if engine == "llama.cpp":
         found = _llama_cpp(row, rate)
     elif engine in ("vllm", "sglang"):

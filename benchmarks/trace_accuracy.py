@@ -30,7 +30,9 @@ def recordings(folder: Path) -> Table:
     for path in sorted(folder.glob("*.json*")):
         r = replay(read(path))
         name = path.name.removesuffix(".gz").removesuffix(".json")
-        error = r.peak_reserved / r.recorded_peak_reserved - 1
+        error = (
+            r.peak_reserved / r.recorded_peak_reserved - 1 if r.recorded_peak_reserved else float(r.peak_reserved > 0)
+        )
         share = r.same_address / r.allocations if r.allocations else 1.0
         rows.append(
             [

@@ -136,3 +136,78 @@ def test_numbers_of_the_host_come_to_the_card_in_every_mode(trace_of, make, mode
     assert list(trace_of(build).storages.events().sizes).count(8) >= 2, (
         "two numbers of 4 bytes: those of the host, and ones"
     )
+
+
+def test_inference_mode_shows_the_kernels_that_no_grad_shows(trace_of):
+    """PyTorch hands a mode whole linear layers and attentions there; they are taken apart as in a plain run."""
+    import torch
+
+    def build(mode):
+        layer = torch.nn.Linear(64, 64, device="cuda", dtype=torch.float16)
+        x = torch.ones(1, 2, 16, 64, device="cuda", dtype=torch.float16)
+
+        def step():
+            with mode():
+                q = layer(x)
+                end = torch.tensor(5, device="cuda")  # a constant, made in inference mode
+                return torch.nn.functional.scaled_dot_product_attention(q, q, q)[..., end.item() :]
+
+        return step
+
+    traces = [trace_of(lambda mode=mode: build(mode)) for mode in (torch.no_grad, torch.inference_mode)]
+    assert traces[0].storages.sizes == traces[1].storages.sizes
+    assert traces[0].attention == traces[1].attention == {"flash": 2}
+    flops = [[o.flops for p in t.cost().phases for o in p.operations if o.flops] for t in traces]
+    assert flops[0] == flops[1] != []
+
+
+def test_a_model_is_copied_deeply(trace_of):
+    import copy
+
+    import torch
+
+    copies = []
+
+    def build():
+        net = torch.nn.Sequential(torch.nn.Conv2d(3, 8, 3), torch.nn.BatchNorm2d(8)).cuda()
+        copies.append(copy.deepcopy(net))
+        return lambda: copies[0](torch.ones(2, 3, 8, 8, device="cuda"))
+
+    trace = trace_of(build)
+    assert [type(p).__name__ for p in copies[0].parameters()]
+    assert all(isinstance(p, torch.nn.Parameter) and p.requires_grad for p in copies[0].parameters())
+    assert trace.storages.sizes.count(3 * 8 * 9 * 4) >= 2  # the weight of the convolution, and its copy
+
+
+def test_distributions_of_unknown_numbers_and_one_card_in_parallel(trace_of):
+    import torch
+
+    def build():
+        net = torch.nn.DataParallel(torch.nn.Linear(8, 4)).cuda()
+
+        def step():
+            chance = torch.distributions.Categorical(logits=net(torch.randn(8, device="cuda")))
+            return chance.log_prob(chance.sample()).item()
+
+        return step
+
+    before = torch.distributions.Distribution._validate_args
+    trace_of(build)
+    assert torch.distributions.Distribution._validate_args is before
+
+
+def test_the_inside_of_an_encoder_layer_is_seen_in_evaluation(trace_of):
+    import torch
+
+    def build():
+        layer = torch.nn.TransformerEncoderLayer(64, 2, 4096, batch_first=True, device="cuda").eval()
+        x = torch.zeros(2, 32, 64, device="cuda")
+
+        def step():
+            with torch.no_grad():
+                return layer(x)
+
+        return step
+
+    assert 2 * 32 * 4096 * 4 in trace_of(build).storages.sizes  # the wide layer between its two linear ones
+    assert torch.backends.mha.get_fastpath_enabled()

@@ -88,15 +88,16 @@ torch.save({"w": torch.ones(2)}, "model.pt")
 @pytest.mark.parametrize(
     ("code", "what"),
     [
-        ("import time\ntime.sleep(1000)", "used no memory of the card in 3 s"),
-        ("while True: pass", "used no memory of the card in 3 s"),
+        ("import time\ntime.sleep(1000)", r"was stopped after 3 s, before it used any memory"),
+        ("while True: pass", r"was stopped after 3 s, before it used any memory"),
         ("import sys\nsys.exit(3)", "ended itself with exit code 3"),
         ("import os\nos._exit(7)", r"ended its process \(exit code 7\)"),
         ("print(input('name? '))", "reads from the keyboard"),
         ("def main():\n    raise ValueError('bad width 7')\nmain()", "raised ValueError: bad width 7"),
         ("import torch\ntorch.ones(3)", "used no memory of the card"),
         ("this is no Python", "raised SyntaxError"),
-        ("import ctypes\nctypes.string_at(0)", "ended its process"),
+        ("import ctypes\nctypes.string_at(0)", r"crashed \(signal 11, SIGSEGV\)"),
+        ("import torch\ntorch.eye(3).to_sparse().cuda()", "sparse tensors, which are not traced"),
     ],
 )
 def test_a_program_without_an_answer_is_explained(traced, code, what):
@@ -126,6 +127,80 @@ def test_processes_that_it_started_end_with_it(traced):
     traced(code + TRAINING)
     number = int(note.read_text())
     assert not psutil.pid_exists(number) or psutil.Process(number).status() == psutil.STATUS_ZOMBIE
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="sessions are a matter of POSIX")
+def test_processes_that_left_its_session_end_too(traced):
+    import psutil
+
+    note = traced.folder.parent / "scratch" / "pid"
+    code = (
+        "import subprocess\np = subprocess.Popen(['sleep', '600'], start_new_session=True)\n"
+        f"open({str(note)!r}, 'w').write(str(p.pid))\nimport os\nos._exit(3)\n"
+    )
+    with pytest.raises(OnecardError, match="exit code 3"):
+        traced(code)
+    number = int(note.read_text())
+    assert not psutil.pid_exists(number) or psutil.Process(number).status() == psutil.STATUS_ZOMBIE
+
+
+def test_copies_removed_folders_and_databases_stay_out_of_its_folder(traced):
+    kept = traced.folder / "data" / "kept.txt"
+    kept.parent.mkdir()
+    kept.write_text("precious")
+    code = """
+import shutil, sqlite3, os
+open("a.txt", "w").write("x")
+shutil.copy("a.txt", "b.txt")
+assert open("b.txt").read() == "x"
+shutil.rmtree("data")
+os.makedirs("new/deep"); shutil.rmtree("new"); assert not os.path.exists("new")
+sqlite3.connect("runs.db").execute("create table runs(x)")
+"""
+    traced(code + TRAINING)
+    assert kept.read_text() == "precious"
+    assert sorted(p.name for p in traced.folder.iterdir() if p.name != "__pycache__") == ["data", "program.py"]
+
+
+def test_programs_that_it_starts_are_named(traced):
+    notes = traced("import subprocess\nsubprocess.run(['true'])\n" + TRAINING).cost.notes
+    assert any("started other programs" in note and "true" in note for note in notes)
+
+
+def test_what_dies_because_the_program_was_ended_is_no_event(traced):
+    code = TRAINING.replace("for step", "kept = torch.ones(1024, 1024, device='cuda')\nfor step")
+    events = traced(code).cost.events
+    assert events.order.count(events.sizes.index(4 << 20)) == 1
+
+
+def test_libraries_are_imported_before_the_card_is_faked(tmp_path):
+    """Lazily loaded parts of a package, imports inside functions, and what the program's own modules import."""
+    from onecard.tracing.program import _imports
+
+    (tmp_path / "own.py").write_text("import numpy.linalg\nfrom .relative import x")
+    source = "import os, own\nfrom transformers import Trainer as T\ndef f():\n    import yaml"
+    assert sorted(_imports(source, tmp_path, set())) == [
+        ("numpy.linalg", []),
+        ("transformers", ["Trainer"]),
+        ("yaml", []),
+    ]
+
+
+def test_a_trainer_script_as_users_write_it(traced):
+    pytest.importorskip("transformers")
+    pytest.importorskip("datasets")
+    code = """
+from datasets import Dataset
+from transformers import GPT2Config, GPT2LMHeadModel, Trainer, TrainingArguments
+from transformers.optimization import Adafactor
+model = GPT2LMHeadModel(GPT2Config(n_layer=2, n_embd=64, n_head=2, vocab_size=500, n_positions=64))
+rows = Dataset.from_dict({"input_ids": [[1] * 64] * 32, "labels": [[1] * 64] * 32})
+arguments = TrainingArguments("out", per_device_train_batch_size=4, gradient_accumulation_steps=2, bf16=True, report_to="none")
+Trainer(model=model, args=arguments, train_dataset=rows).train()
+"""
+    cost = traced(code).cost
+    assert [name for _, name in cost.events.marks].count("backward") == 4
+    assert cost.extra["attention"].get("flash")
 
 
 def test_what_was_seen_until_the_limit_is_the_answer(traced):

@@ -78,3 +78,21 @@ def test_paged_states_lie_outside_the_allocator(trace_of):
     (host,) = [p for p in update.parts if p.place == "host"]
     assert host.bytes.likely == 2 * 512 * 512  # two states of 8 bits (below 100,000 elements nothing is paged)
     assert sum(p.bytes.likely for p in update.parts if p.name == "optimizer" and p.place == "device") < 512 * 512
+
+
+def test_a_trainer_may_ask_a_quantised_model_whether_it_trains(trace_of):
+    import torch
+
+    transformers = pytest.importorskip("transformers")
+    from small_models import llama_config
+
+    answers = []
+
+    def build():
+        wanted = transformers.BitsAndBytesConfig(load_in_4bit=True, bnb_4bit_quant_type="nf4")
+        model = transformers.LlamaForCausalLM.from_pretrained("none", config=llama_config(), quantization_config=wanted)
+        answers.append(model.hf_quantizer.is_trainable)
+        return lambda: model(torch.zeros(1, 8, dtype=torch.long, device="cuda"))
+
+    trace_of(build)
+    assert answers == [True]

@@ -167,7 +167,7 @@ SOFTWARE: dict[str, Software] = {
         fused_attention=0.5,
     ),
     "llama.cpp": Software(
-        latency=1.6e-6,
+        latency=1.4e-6,
         walk=0.39,
         cache=1.0,
         eager_cache=0.8,

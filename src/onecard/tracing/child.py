@@ -42,15 +42,16 @@ def perform(job: Job) -> Result:
     from onecard.tracing.session import Enough, Trace
 
     folder = Path(job.target.file).parent
-    import_early(Path(job.target.file).read_text(encoding="utf-8", errors="replace"))
+    import_early(Path(job.target.file).read_text(encoding="utf-8", errors="replace"), folder)
     trace = Trace(job.profile, job.unknown, job.steps, job.routing)
     overlay = Overlay(Path(job.scratch), folder)
     start = time.perf_counter()
     stopped: list[str] = []
     failure: BaseException | None = None
 
-    def stop() -> None:
-        stopped.append("time")
+    def stop(frame: FrameType | None) -> None:
+        stopped.append(_place(frame, folder))
+        trace.storages.close()
         raise Enough
 
     try:
@@ -77,13 +78,15 @@ def perform(job: Job) -> Result:
     if failure is not None:
         return Result(problem=explain(failure, job), seconds=seconds)
     if not trace.storages.sizes:
-        return Result(problem=_nothing(job, bool(stopped)), seconds=seconds)
+        return Result(problem=_nothing(job, stopped), seconds=seconds)
     if stopped:
         trace.notes.append(f"stopped after {job.limit:.0f} s: what came later is not in this trace")
     if overlay.written:
         trace.notes.append(
             f"wrote {len(overlay.written)} files, none of them for real: {', '.join(overlay.written[:3])}"
         )
+    if overlay.programs:
+        trace.notes.append(f"started other programs, whose files are real: {', '.join(overlay.programs[:3])}")
     files = {f: h for f in local_files(folder) if (h := hash_of(f)) is not None}
     return Result(cost=trace.cost(), files=files, seconds=seconds)
 
@@ -95,13 +98,13 @@ class limited:
     Ctrl-C, which Python sees between two instructions.
     """
 
-    def __init__(self, seconds: float, stop: Callable[[], None]) -> None:
+    def __init__(self, seconds: float, stop: Callable[[FrameType | None], None]) -> None:
         self.seconds = seconds
         self.stop = stop
         self.timer: threading.Timer | None = None
 
     def _fired(self, number: int, frame: FrameType | None) -> None:
-        self.stop()
+        self.stop(frame)
 
     def __enter__(self) -> None:
         if hasattr(signal, "setitimer"):
@@ -145,13 +148,29 @@ def explain(error: BaseException, job: Job) -> Problem:
             next="leave that part out of the traced step, or register a fake for a custom kernel "
             "(torch.library.register_fake)",
         )
+    if "sparse" in said.lower() or _sparse(error):
+        return Problem(
+            what=f"{name} computes with sparse tensors, which are not traced",
+            why=f"a sparse tensor has no single storage whose life could be watched; {where}",
+            next="trace the step with index_add_ or scatter_add_ in the place of the sparse product",
+        )
     if "NotImplementedError" in kind and "custom" in said.lower():
-        return Problem(what=f"{name}: {said}", why=where, next="torch.library.register_fake for the kernel")
+        operator = said.partition("'")[2].partition("'")[0]
+        return Problem(
+            what=f"{name} calls {operator or 'a kernel'}, which does not run on fake tensors: {said[:120]}",
+            why=where,
+            next="leave it out of the traced step, or give it a fake: torch.library.register_fake",
+        )
     return Problem(
         what=f"{name} raised {kind}: {said}" if said else f"{name} raised {kind}",
         why=where,
         next="run it once without onecard; if it works there, trace a smaller part: onecard trace FILE.py:build",
     )
+
+
+def _sparse(error: BaseException) -> bool:
+    """Whether the lines that were running speak of sparse tensors."""
+    return any("sparse" in (f.line or "") for f in traceback.extract_tb(error.__traceback__))
 
 
 def not_patchable(reason: str) -> Problem:
@@ -166,13 +185,29 @@ def not_patchable(reason: str) -> Problem:
     )
 
 
-def _nothing(job: Job, stopped: bool) -> Problem:
+def _nothing(job: Job, stopped: list[str]) -> Problem:
     name = Path(job.target.file).name
+    if stopped:
+        return Problem(
+            what=f"{name} was stopped after {job.limit:.0f} s, before it used any memory of the card",
+            why=f"it was at {stopped[0]}" if stopped[0] else "it was in code of a library",
+            next="a longer limit (--limit 600), or trace a function that builds the step: onecard trace FILE.py:build",
+        )
     return Problem(
-        what=f"{name} used no memory of the card" + (f" in {job.limit:.0f} s" if stopped else ""),
+        what=f"{name} used no memory of the card",
         why="its tensors stayed on the CPU, or it never came to its model",
         next='move model and data to "cuda" (torch.cuda.is_available() is true in a trace)',
     )
+
+
+def _place(frame: FrameType | None, folder: Path) -> str:
+    """Where in the user's own files a program is: "train.py line 12, in main"."""
+    while frame is not None:
+        file = Path(frame.f_code.co_filename)
+        if file.is_relative_to(folder) and "site-packages" not in file.parts:
+            return f"{file.name} line {frame.f_lineno}, in {frame.f_code.co_name}"
+        frame = frame.f_back
+    return ""
 
 
 def _own_line(error: BaseException, folder: Path) -> str:

@@ -10,6 +10,8 @@ import contextlib
 import io
 import os
 import shutil
+import sqlite3
+import subprocess
 import sys
 import tempfile
 from collections.abc import Iterator
@@ -31,6 +33,8 @@ class Overlay:
         self.folder = folder.resolve()
         self.written: list[str] = []
         """what the program wanted to write, in order"""
+        self.programs: list[str] = []
+        """other programs that it started; what those write is real"""
         own = (self.scratch, tempfile.gettempdir(), sys.prefix, sys.base_prefix, "/dev", "/proc", "/sys")
         caches = (os.environ.get("HF_HOME"), os.environ.get("XDG_CACHE_HOME"), Path.home() / ".cache")
         self.free = tuple(Path(p).absolute() for p in (*own, *caches) if p)
@@ -89,6 +93,9 @@ def overlaid(overlay: Overlay) -> Iterator[None]:
     plain_open, plain_stat, plain_lstat, plain_os_open = io.open, os.stat, os.lstat, os.open
     plain_list, plain_scan = os.listdir, os.scandir
     plain_remove, plain_rename, plain_rmdir = os.remove, os.replace, os.rmdir
+    plain_popen: Any = subprocess.Popen.__init__
+    plain_system = os.system
+    plain_chmod, plain_utime, plain_tree, plain_connect = os.chmod, os.utime, shutil.rmtree, sqlite3.connect
 
     def opened(file: Any, mode: str = "r", *rest: Any, **options: Any) -> Any:
         writes = any(c in mode for c in "wax+")
@@ -127,6 +134,52 @@ def overlaid(overlay: Overlay) -> Iterator[None]:
     def rename(source: Any, target: Any, **options: Any) -> None:
         plain_rename(overlay.write(source, keep=True), overlay.write(target), **options)
 
+    def chmod(path: Any, *rest: Any, **options: Any) -> None:
+        copy = overlay.copy_of(path)
+        if copy is None or options.get("dir_fd") is not None:
+            plain_chmod(path, *rest, **options)
+        elif _there(copy):
+            plain_chmod(copy, *rest, **options)
+
+    def utime(path: Any, *rest: Any, **options: Any) -> None:
+        copy = overlay.copy_of(path)
+        if copy is None or options.get("dir_fd") is not None:
+            plain_utime(path, *rest, **options)
+        elif _there(copy):
+            plain_utime(copy, *rest, **options)
+
+    def linked(plain: Any) -> Any:
+        def link(source: Any, target: Any, *rest: Any, **options: Any) -> None:
+            plain(overlay.read(source), overlay.write(target), *rest, **options)
+
+        return link
+
+    def remove_tree(path: Any, *rest: Any, **options: Any) -> None:
+        # the library goes down by descriptors of folders, which name no path: files would go for real
+        copy = overlay.copy_of(path)
+        if copy is None:
+            plain_tree(path, *rest, **options)
+        elif _there(copy):
+            plain_tree(copy, *rest, **options)
+
+    def database(path: Any, *rest: Any, **options: Any) -> Any:
+        named = path != ":memory:" and not str(path).startswith("file:")
+        return plain_connect(overlay.write(path, keep=True) if named else path, *rest, **options)
+
+    def started(command: Any) -> None:
+        words = command.split() if isinstance(command, str) else [os.fsdecode(c) for c in command]
+        name = Path(words[0]).name if words else ""
+        if name and name not in overlay.programs:
+            overlay.programs.append(name)
+
+    def popen(self: Any, command: Any, *rest: Any, **options: Any) -> None:
+        started([command] if isinstance(command, os.PathLike) else command)
+        plain_popen(self, command, *rest, **options)
+
+    def system(command: Any) -> int:
+        started(command)
+        return plain_system(command)
+
     def listing(path: Any = ".") -> Any:
         return plain_list(overlay.read(path))
 
@@ -138,6 +191,11 @@ def overlaid(overlay: Overlay) -> Iterator[None]:
         replaced(io, open=opened),
         replaced(os, open=os_open, stat=stat, lstat=lstat, mkdir=mkdir, remove=remove, unlink=remove, rmdir=rmdir),
         replaced(os, rename=rename, replace=rename, listdir=listing, scandir=scan),
+        replaced(os, chmod=chmod, utime=utime, symlink=linked(os.symlink), link=linked(os.link)),
+        replaced(shutil, rmtree=remove_tree),
+        replaced(sqlite3, connect=database),
+        replaced(subprocess.Popen, __init__=popen),
+        replaced(os, system=system),
         without_weights(overlay),
     ):
         yield

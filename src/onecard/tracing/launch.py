@@ -21,6 +21,8 @@ from onecard.tracing.job import Job, Result
 
 GRACE = 20.0
 """seconds beyond the limit: imports, and the end of a program that was asked to stop"""
+MARK = "ONECARD_TRACE_FOLDER"
+"""environment variable that every process of a trace inherits"""
 KEPT = 16384
 """bytes of output that are remembered"""
 
@@ -38,7 +40,13 @@ def run_job(job: Job) -> Result:
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
         cwd=Path(job.target.file).parent,
-        env={**os.environ, "PYTHONPATH": path, "PYTHONUNBUFFERED": "1", "TOKENIZERS_PARALLELISM": "false"},
+        env={
+            **os.environ,
+            MARK: job.scratch,
+            "PYTHONPATH": path,
+            "PYTHONUNBUFFERED": "1",
+            "TOKENIZERS_PARALLELISM": "false",
+        },
         start_new_session=True,
     )
     tail = _Tail(child.stdout)
@@ -49,6 +57,7 @@ def run_job(job: Job) -> Result:
         hung = True
     finally:
         end_family(child)
+        end_marked(job.scratch)
         tail.close()
     if result_file.exists():
         return _checked(msgspec.json.decode(result_file.read_bytes(), type=Result), tail.text())
@@ -59,8 +68,10 @@ def run_job(job: Job) -> Result:
             why=f"it does not react to being stopped; its last words: {tail.last()}",
             next="a longer limit (--limit), or trace one step of it: onecard trace FILE.py:build",
         )
+    code = child.returncode
+    how = f"ended its process (exit code {code})" if code >= 0 else f"crashed (signal {-code}, {_signal(-code)})"
     raise OnecardError(
-        f"{name} ended its process (exit code {child.returncode}) before the trace had an answer",
+        f"{name} {how} before the trace had an answer",
         why=f"its last words: {tail.last()}",
         next="trace a function that builds the step and does not exit: onecard trace FILE.py:build",
     )
@@ -101,6 +112,28 @@ def end_family(child: subprocess.Popen[bytes]) -> None:
         child.wait(5)
 
 
+def _signal(number: int) -> str:
+    import signal
+
+    try:
+        return signal.Signals(number).name
+    except ValueError:
+        return "unknown"
+
+
+def end_marked(scratch: str) -> None:
+    """Ends what has left the family: processes that lead a session of their own and have lost their parent. They are
+    known by the environment that they inherited."""
+    import contextlib
+
+    import psutil
+
+    for process in psutil.process_iter():
+        with contextlib.suppress(psutil.Error, OSError):
+            if process.pid != os.getpid() and process.environ().get(MARK) == scratch:
+                process.kill()
+
+
 class _Tail:
     """Reads a pipe to its end and remembers the last bytes."""
 
@@ -128,6 +161,7 @@ class _Tail:
         return b"".join(self._pieces)[-KEPT:].decode("utf-8", "replace")
 
     def last(self) -> str:
-        """The last line that says something."""
+        """The last line that says something; of a crash, what Python's fault handler calls it."""
         lines: list[Any] = [line.strip() for line in self.text().splitlines() if line.strip()]
+        lines = [line for line in lines if line.startswith("Fatal Python error")] or lines
         return str(lines[-1])[:300] if lines else "none"

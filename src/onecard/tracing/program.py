@@ -4,6 +4,7 @@ A script would train for hours; it is stopped from inside once two steps of each
 it calls its model for a third. A script without an optimizer runs to its end, or to the time limit.
 """
 
+import ast
 import contextlib
 import importlib
 import importlib.util
@@ -21,17 +22,65 @@ from onecard.tracing.session import Enough, Trace
 EARLY = ("torch", "numpy", "transformers", "bitsandbytes", "peft", "accelerate", "diffusers", "trl", "datasets", "timm")
 """libraries that ask for the card while they are imported, and must see the true answer then"""
 
+USES_BITSANDBYTES = ("transformers", "peft", "accelerate", "diffusers")
+"""libraries that import bitsandbytes when something is asked of them; it reads CUDA's own functions then"""
+
 
 class Unusable(Exception):
     """The target is not what was said: what, why, next."""
 
 
-def import_early(source: str) -> None:
-    """Imports the libraries that a program names before anything is patched."""
+def import_early(source: str, folder: Path | None = None) -> None:
+    """Imports the libraries that a program names before anything is patched.
+
+    Every import statement of installed packages is run, in functions too and in the program's own modules (of `folder`):
+    packages such as transformers load what is asked of them only when it is asked. Own modules are only read, since they
+    may ask for the card and keep the answer.
+    """
     for name in EARLY:
-        if name in source or (name == "bitsandbytes" and ("peft" in source or "BitsAndBytesConfig" in source)):
+        if name in source:
             with contextlib.suppress(ImportError):
                 importlib.import_module(name)
+    for module, names in _imports(source, folder, set()):
+        # whatever it raises, the program itself will meet and tell
+        with contextlib.suppress(Exception):
+            made = importlib.import_module(module)
+            for name in names:
+                if name != "*" and not hasattr(made, name):
+                    importlib.import_module(f"{module}.{name}")
+    if any(name in sys.modules for name in USES_BITSANDBYTES):
+        with contextlib.suppress(Exception):
+            importlib.import_module("bitsandbytes")
+
+
+def _imports(source: str, folder: Path | None, seen: set[Path]) -> Iterator[tuple[str, list[str]]]:
+    """(module, names taken of it) of all import statements, of installed packages only."""
+    try:
+        tree = ast.parse(source)
+    except SyntaxError:
+        return
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Import):
+            asked = [(alias.name, list[str]()) for alias in node.names]
+        elif isinstance(node, ast.ImportFrom) and node.module and not node.level:
+            asked = [(node.module, [alias.name for alias in node.names])]
+        else:
+            continue
+        for module, names in asked:
+            top = module.partition(".")[0]
+            own = [] if folder is None else _own_files(folder, module)
+            if own:
+                for file in own:
+                    if file not in seen:
+                        seen.add(file)
+                        yield from _imports(file.read_text(encoding="utf-8", errors="replace"), folder, seen)
+            elif top not in sys.stdlib_module_names and not (folder is not None and (folder / top).is_dir()):
+                yield module, names
+
+
+def _own_files(folder: Path, module: str) -> list[Path]:
+    path = folder.joinpath(*module.split("."))
+    return [f for f in (path.with_suffix(".py"), path / "__init__.py") if f.is_file()]
 
 
 def run_program(job: Job, trace: Trace) -> None:
@@ -81,6 +130,7 @@ def _run_script(job: Job, trace: Trace) -> None:
         nonlocal seen
         updates = trace.phases.updates.values()
         if updates and (min(updates) >= trace.steps or max(updates) >= trace.steps + 2):
+            trace.storages.close()
             raise Enough
         if sum(updates) != seen:
             seen = sum(updates)

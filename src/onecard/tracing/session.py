@@ -24,7 +24,8 @@ from onecard.core.ranges import Range
 from onecard.tracing.counting import Counter as Operations
 from onecard.tracing.counting import Row
 from onecard.tracing.fake_cuda import fake_cuda
-from onecard.tracing.phases import BUILD, Phases
+from onecard.tracing.fake_cuda.arrays import arrays
+from onecard.tracing.phases import BUILD, FORWARD, Phases
 from onecard.tracing.profiles import Profile
 from onecard.tracing.scratch import Scratch
 from onecard.tracing.storages import Storages
@@ -69,6 +70,7 @@ class Trace:
         with (
             fake_cuda(self.profile, self.storages, self.note) as taken,
             self.phases.watching(),
+            arrays(self.values),
             FakeTrace(self.watcher),
         ):
             try:
@@ -88,7 +90,11 @@ class Trace:
     def step_begins(self) -> None:
         """What follows is one step; the last one that begins is the one that the Cost describes."""
         self._before_last = self.operations.snapshot()
-        self._last_at = len(self.storages.marks)
+        marks = self.storages.marks
+        if marks[-1] != (len(self.storages.order), FORWARD):  # a step of nothing but forward follows another
+            self.phases.phase = ""
+            self.phases.enter(FORWARD)
+        self._last_at = len(marks) - 1
 
     def cost(self) -> Cost:
         """What was seen."""

@@ -43,6 +43,7 @@ class Storages:
         """bytes of all living storages"""
         self.peak = 0
         """largest `live` since the last reset_peak"""
+        self.closed = False
         self._alive: dict[int, Birth] = {}
         self._on_death: Callable[[Any], None] = self._died
 
@@ -93,6 +94,10 @@ class Storages:
         """A phase begins."""
         self.marks.append((len(self.order), phase))
 
+    def close(self) -> None:
+        """What dies from now on dies because the program was ended from outside: no more is noted."""
+        self.closed = True
+
     def cache_dropped(self) -> None:
         """The program called torch.cuda.empty_cache()."""
         self.cache_drops.append(len(self.order))
@@ -128,6 +133,8 @@ class Storages:
         return number
 
     def _died(self, birth: Birth) -> None:
+        if self.closed:
+            return
         if self._alive.get(birth.address) is birth:
             self._free(birth)
 

@@ -36,6 +36,21 @@ QUESTIONS = frozenset({torch.ops.prim.device.default, _aten.detach.default, _ate
 
 _device = torch.ops.prim.device.default
 
+_composites: dict[Any, bool] = {}
+
+
+def is_composite(function: Any) -> bool:
+    """An operator made of others, which a plain run takes apart before any kernel runs. In inference mode PyTorch hands
+    it to a mode whole; unless it is taken apart there, what it consists of (the products of a linear layer, attention)
+    would not be seen."""
+    known = _composites.get(function)
+    if known is None:
+        key = torch._C.DispatchKey.CompositeImplicitAutograd
+        known = isinstance(function, torch._ops.OpOverload) and function.has_kernel_for_dispatch_key(key)
+        _composites[function] = known
+    return known
+
+
 Call = Callable[[Any, Any, tuple[Any, ...], dict[str, Any]], Any]
 
 
@@ -156,6 +171,9 @@ class FakeTrace(FakeTensorMode):
             return args[0].fake_device  # asked for each tensor of each foreach optimizer
         if self._inside or func in QUESTIONS:  # or an operator that the fake mode decomposes: one kernel on a card
             return self.dispatch(func, types, args, kwargs or {})
+        if is_composite(func):
+            with self:
+                return func.decompose(*args, **(kwargs or {}))
         self._inside = True
         try:
             return self.watcher.call(self.dispatch, func, types, args, kwargs or {})
@@ -175,6 +193,9 @@ class RealTrace(TorchDispatchMode):
         return False
 
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        if is_composite(func):
+            with self:
+                return func.decompose(*args, **(kwargs or {}))
         return self.watcher.call(_run, func, types, args, kwargs or {})
 
 

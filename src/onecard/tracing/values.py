@@ -5,11 +5,13 @@ read is small and follows from what they made themselves: lengths, positions, ma
 are finished. Such operators run twice: on the fake tensor, and for real on the CPU beside it.
 
 Where a value depends on data that does not exist (a loss, a sampled token), a placeholder stands in: 0 for integers and
-booleans, 1.0 for a number. What follows from a placeholder is known to be imagined: it still steers loops, but never says
-how many elements a mask selects. A constant answer to every question would not do: False makes `generate` run for ever, True
-ends it at once. Every use of a placeholder is counted and told.
+booleans, 1.0 for a number; a number is finite, and a check whether something holds for all numbers of a tensor passes.
+What follows from a placeholder is known to be imagined: it still steers loops, but never says how many elements a mask
+selects. A constant answer to every question would not do: False makes `generate` run for ever, True ends it at once.
+Every use of a placeholder is counted and told.
 """
 
+import math
 from collections import Counter
 from typing import Any
 
@@ -22,11 +24,14 @@ from torch.utils.weak import WeakTensorKeyDictionary
 _aten = torch.ops.aten
 
 ITEM = _aten._local_scalar_dense.default
+EQUAL = _aten.equal.default
 
 MOST_INTEGERS = 65536
 """elements up to which integer and boolean tensors keep their values"""
 MOST_NUMBERS = 16
 """elements up to which floating-point tensors do"""
+MOST_CONSTANTS = 16384
+"""elements up to which they do where all that they are made of is known: masks that a program builds of zeros and ones"""
 
 INTEGERS = frozenset({torch.int64, torch.int32, torch.int16, torch.int8, torch.uint8, torch.bool})
 
@@ -46,6 +51,18 @@ SHAPED_BY_VALUES = frozenset(
 
 
 TOPK = _aten.topk.default
+
+ALL = frozenset({_aten.all.default, _aten.all.dim, _aten.all.dims})
+
+MOST_CHOSEN = 32
+"""experts that a token goes to; a detector takes hundreds of queries"""
+MOST_EXPERTS = 512
+"""among how many topk chooses experts; more are tokens of a vocabulary, or queries of a detector"""
+
+UNWRITTEN = frozenset(
+    {_aten.empty.memory_format, _aten.empty_strided.default, _aten.empty_like.default, _aten.new_empty.default}
+)
+"""operators whose result nobody has written yet"""
 
 OVERWRITING = frozenset({_aten.copy_.default, _aten.fill_.Scalar, _aten.zero_.default, _aten.fill_.Tensor})
 """operators that do not care what was there before"""
@@ -72,11 +89,13 @@ class Values:
         self._known = WeakTensorKeyDictionary()
         self._imagined = WeakTensorKeyDictionary()
         """tensors whose known value rests on a placeholder"""
+        self._blank = WeakTensorKeyDictionary()
+        """booleans that say something of numbers which nobody knows"""
         self._doubt = False
 
     def answers(self, function: Any, args: tuple[Any, ...]) -> bool:
         """Whether this operator needs values."""
-        if function is ITEM or function in SHAPED_BY_VALUES:
+        if function is ITEM or function is EQUAL or function in SHAPED_BY_VALUES:
             return isinstance(args[0], FakeTensor)
         return function is _aten.index.Tensor and any(_is_mask(i) for i in args[1])
 
@@ -84,6 +103,8 @@ class Values:
         """What such an operator returns."""
         if function is ITEM:
             return self.item(args[0])
+        if function is EQUAL:
+            return self._equal(*args)
         if function is _aten.index.Tensor:
             indices: list[Any] = []
             for index in args[1]:
@@ -109,11 +130,61 @@ class Values:
             return False
         return 1.0 if tensor.dtype.is_floating_point else 1
 
+    def _equal(self, one: torch.Tensor, other: torch.Tensor) -> bool:
+        """torch.equal; tensors with values that nobody knows differ."""
+        if one is other or one.shape != other.shape:
+            return one is other
+        try:
+            return bool(self._run(EQUAL, (one, other), {}))
+        except Exception:
+            self.placeholders["equal"] += 1
+            return False
+
+    def array(self, tensor: torch.Tensor) -> Any:
+        """The values of a tensor as a NumPy array; zeros where nobody knows them."""
+        real = self._known.get(tensor)
+        if real is None and isinstance(tensor, FakeTensor):
+            real = tensor.constant
+        if real is None or tensor in self._imagined:
+            self.placeholders["numpy"] += 1
+        with _disable_current_modes():
+            if real is None:
+                real = torch.zeros(tuple(tensor.shape), dtype=tensor.dtype)
+            return real.detach().clone().numpy()
+
+    def lengths(self, tensor: torch.Tensor, most: int) -> list[int]:
+        """Whole numbers that say how much there is of something; `most` of it where nobody knows."""
+        real = self._known.get(tensor)
+        if real is None:
+            real = tensor.constant if isinstance(tensor, FakeTensor) else tensor
+        if real is None or tensor in self._imagined:
+            self.placeholders["lengths"] += 1
+            return [most] * tensor.numel()
+        with _disable_current_modes():
+            return [int(n) for n in real.tolist()]
+
+    def _constant(self, function: Any, args: tuple[Any, ...]) -> bool:
+        """Whether an operator on numbers makes them of known ones."""
+        if function in UNWRITTEN:
+            return False
+        for value in args:
+            for tensor in value if isinstance(value, list | tuple) else (value,):
+                if isinstance(tensor, FakeTensor) and tensor.constant is None and tensor not in self._known:
+                    return function in OVERWRITING and tensor is args[0] and len(args) == 2
+        return True
+
     def after(self, function: Any, args: tuple[Any, ...], kwargs: dict[str, Any], out: Any) -> None:
         """Keeps the values of a result up to date, where it is small enough."""
         if isinstance(out, torch.Tensor):
-            if out.numel() > MOST_INTEGERS or (out.dtype not in INTEGERS and out.numel() > MOST_NUMBERS):
+            if out.numel() > MOST_INTEGERS:
                 return
+            if out.dtype not in INTEGERS and out.numel() > MOST_NUMBERS:
+                if out.numel() > MOST_CONSTANTS:
+                    return
+                if not self._constant(function, args):
+                    if function._schema.is_mutable:
+                        self._known.pop(out, None)
+                    return
             outs = [out]
         elif out is None or isinstance(out, list | tuple):
             outs = [o for o in tree_iter(out) if isinstance(o, torch.Tensor)]
@@ -140,13 +211,26 @@ class Values:
             if not _small(tensor) or not isinstance(tensor, FakeTensor):
                 continue
             if i < len(reals) and reals[i].shape == tensor.shape:
-                self._learn(tensor, reals[i], self._doubt)
-            elif function is TOPK and i == 1:
+                real = reals[i]
+                if self._doubt and tensor.dtype == torch.bool and any(a in self._blank for a in _fakes(args)):
+                    if function in ALL:
+                        with _disable_current_modes():
+                            real = torch.ones_like(real)
+                    else:
+                        self._blank[tensor] = True
+                self._learn(tensor, real, self._doubt)
+            elif function is TOPK and i == 1 and _choices(args) <= MOST_EXPERTS and args[1] <= MOST_CHOSEN:
                 self.routed += 1
                 self._learn(tensor, self._routes(tensor, args), False)
             elif tensor.dtype in INTEGERS:
+                make = torch.ones if _holds_if_finite(function, args) else torch.zeros
                 with _disable_current_modes():
-                    self._learn(tensor, torch.zeros(tuple(tensor.shape), dtype=tensor.dtype), True)
+                    self._learn(tensor, make(tuple(tensor.shape), dtype=tensor.dtype), True)
+                if tensor.dtype == torch.bool and any(a.dtype.is_floating_point for a in _fakes(args)):
+                    if function in ALL:
+                        self._known[tensor].fill_(True)
+                    else:
+                        self._blank[tensor] = True
             else:
                 self._known.pop(tensor, None)
 
@@ -159,7 +243,7 @@ class Values:
 
     def _routes(self, chosen: torch.Tensor, args: tuple[Any, ...]) -> torch.Tensor:
         """Indices of the largest: for every row the next ones in turn, or the first ones for all."""
-        choices = args[0].shape[args[2] if len(args) > 2 else -1]
+        choices = _choices(args)
         with _disable_current_modes():
             if self.routing == "worst":
                 return torch.arange(chosen.shape[-1]).expand(tuple(chosen.shape)).clone()
@@ -168,7 +252,12 @@ class Values:
     def _in_place(self, function: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
         """foreach operators return nothing and change their arguments."""
         changed = [a for a in tree_iter(args) if isinstance(a, torch.Tensor)]
-        if not changed or not all(_small(t) for t in changed):
+        if not changed:
+            return
+        if not all(_small(t) for t in changed):
+            for tensor in args[0] if isinstance(args[0], list | tuple) else ():
+                if tensor.numel() <= MOST_CONSTANTS:
+                    self._known.pop(tensor, None)
             return
         try:
             self._run(function, args, kwargs)
@@ -250,8 +339,24 @@ class Values:
         return values, places, torch.ones(count, dtype=torch.int64)
 
 
+def _fakes(args: tuple[Any, ...]) -> list[FakeTensor]:
+    return [a for a in args if isinstance(a, FakeTensor)]
+
+
+def _holds_if_finite(function: Any, args: tuple[Any, ...]) -> bool:
+    """x == x and x != inf, of which `isfinite` consists."""
+    if function is _aten.eq.Tensor:
+        return args[0] is args[1]
+    return function is _aten.ne.Scalar and isinstance(args[1], float) and math.isinf(args[1])
+
+
+def _choices(args: tuple[Any, ...]) -> int:
+    """Among how many topk chooses."""
+    return int(args[0].shape[args[2] if len(args) > 2 else -1])
+
+
 def _small(tensor: torch.Tensor) -> bool:
-    return bool(tensor.numel() <= (MOST_INTEGERS if tensor.dtype in INTEGERS else MOST_NUMBERS))
+    return bool(tensor.numel() <= (MOST_INTEGERS if tensor.dtype in INTEGERS else MOST_CONSTANTS))
 
 
 def _is_mask(index: Any) -> bool:

@@ -11,6 +11,7 @@
 import contextlib
 import sys
 from collections.abc import Iterator
+from typing import Any
 
 import torch
 from torch._subclasses.fake_tensor import FakeTensor
@@ -40,10 +41,31 @@ def swap_tensors(one: torch.Tensor, other: torch.Tensor) -> None:
         other.data = other.data.new_empty(0)
 
 
+def deepcopied(self: Any, memo: dict[int, Any]) -> Any:
+    """copy.deepcopy of a fake tensor, as averaged copies of models need it.
+
+    Symptom without it: RuntimeError: Attempted to set the storage of a tensor on device "meta" to a storage on different
+    device "cpu"; and the copy of a parameter is none.
+    """
+    if id(self) in memo:
+        return memo[id(self)]
+    if not self.is_leaf:
+        raise RuntimeError("Only Tensors created explicitly by the user support the deepcopy protocol at the moment.")
+    with torch.no_grad():
+        copied: Any = self.detach().clone()
+        if getattr(self, "_is_param", False):
+            copied = torch.nn.Parameter(copied, self.requires_grad)
+        copied.requires_grad_(self.requires_grad)
+        if self.grad is not None:
+            copied.grad = deepcopied(self.grad, memo)
+    memo[id(self)] = copied
+    return copied
+
+
 @contextlib.contextmanager
 def movable_parameters() -> Iterator[None]:
-    """Module.to, .cuda, .half ... work on fake parameters."""
-    with replaced(torch.utils, swap_tensors=swap_tensors):
+    """Module.to, .cuda, .half ... and copy.deepcopy work on fake parameters."""
+    with replaced(torch.utils, swap_tensors=swap_tensors), replaced(FakeTensor, __deepcopy__=deepcopied):
         yield
 
 

@@ -98,6 +98,10 @@ def quantize(model: nn.Module, wanted: Any) -> None:
     model.is_loaded_in_4bit = bool(getattr(wanted, "load_in_4bit", False))
     model.is_loaded_in_8bit = bool(getattr(wanted, "load_in_8bit", False))
     model.is_quantized = True
+    # trainers ask it whether such a model may be trained
+    from transformers.quantizers import AutoHfQuantizer
+
+    model.hf_quantizer = AutoHfQuantizer.from_config(wanted, pre_quantized=False)
 
 
 def _dtype(asked: Any, stored: Any) -> torch.dtype:
