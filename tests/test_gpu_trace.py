@@ -84,6 +84,7 @@ def test_a_card_that_agrees_holds_every_bar(capsys, tmp_path, made):
     assert code == 0
 
 
+@pytest.mark.slow
 def test_a_card_that_takes_more_misses_the_bar_and_shows_where(capsys, tmp_path, made):
     row, recording = made
     worse = {**row, "phases": [{**p, "peak_allocated": int(p["peak_allocated"] * 1.02)} for p in row["phases"]]}
@@ -93,6 +94,7 @@ def test_a_card_that_takes_more_misses_the_bar_and_shows_where(capsys, tmp_path,
     assert "forward2" in text  # a phase more than 1 % off
 
 
+@pytest.mark.slow
 def test_a_request_that_only_the_card_made_is_found_behind_its_operator(tmp_path, made):
     row, recording = made
     events = [list(e) for e in recording["events"]]

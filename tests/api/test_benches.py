@@ -68,6 +68,7 @@ def test_a_killed_bench_continues_with_what_is_missing():
     assert "copy" in told, "a finished bench is not continued"
 
 
+@pytest.mark.slow
 def test_a_step_that_cannot_run_says_why_and_the_next_goes_on():
     job = microbenchmarks.Job(
         device="cpu", threads=1, folder="nowhere", steps=("matmul fp99 8x8x8", "copy"), seconds=0.1
@@ -106,6 +107,7 @@ def test_a_copy_rate_counts_bytes_read_and_written(tmp_path):
     assert msgspec.json.decode(msgspec.json.encode(step), type=microbenchmarks.Step) == step
 
 
+@pytest.mark.slow
 def test_the_disk_benchmark_leaves_no_file_behind(tmp_path):
     (step,) = microbenchmarks.run(microbenchmarks.Job(device="cpu", threads=1, folder=str(tmp_path), steps=("disk",)))
     assert step.samples and not list(tmp_path.iterdir())

@@ -84,12 +84,14 @@ def test_prove_on_transformers(config):
     assert found["decode_tokens_per_s"].measured > 0
 
 
+@pytest.mark.slow
 def test_a_budget_that_is_too_small_ends_out_of_memory_and_is_a_record(config):
     record = prove("chat", model=config, budget="2MiB", force=True, **SMALL)
     assert record.outcome == "oom" and "budget of 2 MiB" in record.error
     assert record.environment["budget"]["how"] == "watcher"
 
 
+@pytest.mark.slow
 def test_what_is_predicted_not_to_fit_is_not_started_without_force(config):
     with pytest.raises(DoesNotFit, match="predicted not to fit"):
         prove("chat", model=config, budget="2MiB", **SMALL)
@@ -175,6 +177,7 @@ def test_a_missing_file_is_refused_before_anything_starts():
     assert not places.runs().exists()
 
 
+@pytest.mark.slow
 def test_a_run_that_was_killed_with_onecard_is_found_again(config):
     record = prove("chat", model=config, **SMALL)
     folder = places.runs() / "0123456789"

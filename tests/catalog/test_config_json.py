@@ -258,6 +258,7 @@ JSON = st.recursive(st.none() | st.booleans() | st.integers() | st.floats() | st
                     lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=8), inner, max_size=3))  # fmt: skip
 
 
+@pytest.mark.slow
 @given(st.dictionaries(st.sampled_from([*LLAMA, *MLA, *MOE, "text_config", "layer_types", "sliding_window", "head_dim"]), JSON),
        st.sampled_from([*FAMILIES, "gemma3", "x"]))  # fmt: skip
 def test_any_object_is_a_model_or_a_clear_error(changes: dict, kind: str):

@@ -136,6 +136,7 @@ def test_the_model(whole: Path):
     assert find_model(str(whole)) == model
 
 
+@pytest.mark.slow
 def test_every_prefix_is_refused(whole: Path, tmp_path: Path):
     """Cut anywhere: within the magic, a string, the vocabulary, the tensor table, the data."""
     content = whole.read_bytes()
@@ -157,6 +158,7 @@ def test_every_prefix_is_refused(whole: Path, tmp_path: Path):
     assert read_gguf(cut).layers == LAYERS
 
 
+@pytest.mark.slow
 @settings(max_examples=300, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(at=st.integers(0, 3000), value=st.binary(min_size=1, max_size=8))
 def test_damage_anywhere_is_a_model_or_a_clear_error(whole: Path, tmp_path: Path, at: int, value: bytes):

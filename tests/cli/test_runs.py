@@ -110,6 +110,7 @@ def test_a_damaged_store_is_named_and_left_alone(onecard):
     assert code == 2 and "damaged" in err and path.read_bytes() == b"not a database" * 100
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(os.name == "nt", reason="signals of POSIX")
 def test_ctrl_c_in_a_server_ends_it_and_the_record_says_stopped(gguf):
     arguments = ["run", "chat", "--model", gguf, "--context", "256", "--serve"]
@@ -127,6 +128,7 @@ def test_ctrl_c_in_a_server_ends_it_and_the_record_says_stopped(gguf):
     assert [r.outcome for r in store.find(places.records_file())] == ["stopped"]
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(os.name == "nt", reason="signals of POSIX")
 def test_our_own_server_is_measured_and_held_against_the_plan_of_its_model(onecard, gguf, tmp_path):
     """A real server, a real client: each level is a Record, and the same file's plan stands beside it."""

@@ -117,6 +117,7 @@ def test_a_corpus_without_enough_text_is_refused(tmp_path, content, match):
     assert caught.value.next
 
 
+@pytest.mark.slow
 def test_the_default_is_the_source_of_the_standard_library():
     names = {f.name for f in corpus.files("")}
     assert {"argparse.py", "this.py"} <= names

@@ -38,6 +38,7 @@ def test_peak_is_what_the_phase_touched_beyond_the_libraries(make_job):
     assert peak.measured == pytest.approx(200 * MiB, rel=0.02)
 
 
+@pytest.mark.slow
 def test_inline_tells_the_same_as_a_child(make_job):
     job, journal = make_job(size=MiB)
     seen = []
@@ -172,6 +173,7 @@ def test_time_limit_asks_the_child_to_save(make_job):
     assert (journal.path.parent / "saved").exists()
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(os.name == "nt", reason="signals of POSIX")
 def test_kill_9_of_the_parent_lets_the_child_save_and_loses_nothing(make_job, tmp_path):
     job, journal = make_job("wait")

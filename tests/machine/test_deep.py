@@ -82,6 +82,7 @@ def test_the_cpus_numbers_are_kept_for_later_plans(monkeypatch):
     assert measured.recall(cpu).bandwidth == 30e9
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(os.name != "posix", reason="shell scripts")
 @pytest.mark.parametrize(
     "script", ["exec sleep 600", "while :; do head -c 4096 /dev/urandom; done", "exit 1", "kill -9 $$"]

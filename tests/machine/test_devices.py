@@ -64,6 +64,7 @@ def bench(monkeypatch):
     return set_next
 
 
+@pytest.mark.slow
 def test_what_was_measured_is_remembered_and_used(bench):
     bench(31, 200)
     machine.measure()
@@ -77,6 +78,7 @@ def test_what_was_measured_is_remembered_and_used(bench):
     assert bench.calls == 2
 
 
+@pytest.mark.slow
 def test_what_was_measured_on_a_busy_machine_is_a_lower_bound_and_measured_again(bench):
     bench(5, 400, load=2.5)
     machine.measure()
@@ -88,6 +90,7 @@ def test_what_was_measured_on_a_busy_machine_is_a_lower_bound_and_measured_again
     assert machine.cpu_device().flops == {"fp32": 4e11}  # the larger of the two
 
 
+@pytest.mark.slow
 def test_a_busy_machine_never_makes_a_number_smaller(bench):
     bench(30, 300, load=2.0)
     machine.measure()
@@ -95,6 +98,7 @@ def test_a_busy_machine_never_makes_a_number_smaller(bench):
     assert machine.measure().bandwidth == 30e9 and machine.measure().flops == {"fp32": 3e11}
 
 
+@pytest.mark.slow
 def test_arithmetic_is_measured_once_a_library_is_there(bench, monkeypatch):
     monkeypatch.setattr(arithmetic, "measurable", lambda: False)
     bench(30, None)
@@ -126,6 +130,7 @@ def test_a_processor_that_is_busy_now_is_a_slower_device_for_a_while(bench, monk
     assert machine.cpu_device().bandwidth == best.bandwidth
 
 
+@pytest.mark.slow
 def test_looking_never_makes_a_machine_faster_than_its_best_and_needs_one():
     machine.look()
     assert measured.recall(processor()) is None

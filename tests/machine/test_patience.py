@@ -57,6 +57,7 @@ def _is_zombie(pid: int) -> bool:
         return True
 
 
+@pytest.mark.slow
 def test_endless_garbage_is_cut_off(program):
     program("babbler", "while :; do head -c 65536 /dev/urandom; done")
     answer = ask(["babbler"], 3)
@@ -83,6 +84,7 @@ def test_questions_asked_together_do_not_wait_for_each_other():
     assert told == {"hangs": None, "raises": None, "answers": 42}
 
 
+@pytest.mark.slow
 def test_nothing_is_left_behind_when_the_process_ends_while_a_program_still_hangs(program, tmp_path):
     program("sleeper", f"echo $$ > {tmp_path}/pid; exec sleep 600")
     code = (

@@ -73,6 +73,7 @@ def test_timing_counts_calls_and_waits_once_at_the_end():
     assert seconds > 0 and len(calls) >= 3 and len(waits) == 3  # after warming up, after the first, after all
 
 
+@pytest.mark.slow
 def test_the_fields_are_those_that_the_parent_reads():
     made = report()
     trial.copies(made, torch, "cpu", nothing)

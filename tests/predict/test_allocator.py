@@ -70,6 +70,7 @@ class Reference:
 ACTIONS = st.lists(st.one_of(SIZES, st.floats(0, 0.999)), max_size=60)  # a size to ask for, or which live block to free
 
 
+@pytest.mark.slow
 @given(ACTIONS, st.sampled_from([None, 24 * MiB, 60 * MiB, 120 * MiB]))
 @settings(max_examples=300, deadline=None)
 def test_places_every_block_where_the_plain_reference_does(actions, capacity):

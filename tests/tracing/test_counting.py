@@ -53,6 +53,7 @@ def test_views_are_no_work_and_a_broadcast_row_is_read_once():
     assert sum(r[2] for r in counter.rows.values()) == 8 * 4
 
 
+@pytest.mark.slow
 def test_optimizer_phases_are_counted_as_optimizer(trace_of):
     def build():
         net = GPT().cuda()

@@ -138,6 +138,7 @@ def test_numbers_of_the_host_come_to_the_card_in_every_mode(trace_of, make, mode
     )
 
 
+@pytest.mark.slow
 def test_inference_mode_shows_the_kernels_that_no_grad_shows(trace_of):
     """PyTorch hands a mode whole linear layers and attentions there; they are taken apart as in a plain run."""
     import torch

@@ -51,6 +51,7 @@ def watched(make, fake):
     return found
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", MODELS)
 def test_a_fake_step_holds_what_the_real_one_holds(name):
     if name in ("bert", "t5", "vit", "lora", "moe"):

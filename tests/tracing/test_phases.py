@@ -20,6 +20,7 @@ def build(frozen=False):
     return step
 
 
+@pytest.mark.slow
 def test_categories_add_up_to_the_bytes_of_the_model(trace_of):
     weights = sum(p.numel() for p in GPT(layers=2).parameters()) * 4
     cost = trace_of(build).cost()
@@ -35,6 +36,7 @@ def test_categories_add_up_to_the_bytes_of_the_model(trace_of):
     assert held["forward"].get("gradients", 0) == 0  # zero_grad drops them
 
 
+@pytest.mark.slow
 def test_storages_carry_the_names_of_their_modules(trace_of):
     events = trace_of(build).cost().events
     modules = {module for category, module, operator in events.names if category == "activations"}

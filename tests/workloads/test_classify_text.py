@@ -98,6 +98,7 @@ def test_a_smaller_micro_batch_is_the_same_run_without_dropout(run_workload, sma
     assert all(one[i] == pytest.approx(two[i], rel=1e-4) for i in one)
 
 
+@pytest.mark.slow
 def test_outliers_are_told_before_the_first_step(run_workload, table):
     rows = sentences(40, 1)
     rows[7] = (" ".join(["good"] * 4000), "positive")
@@ -112,6 +113,7 @@ def test_outliers_are_told_before_the_first_step(run_workload, table):
     assert 0.8 < found["lost_tokens_share"] < 1
 
 
+@pytest.mark.slow
 def test_errors_file_holds_exactly_what_was_wrong(run_workload, small):
     ran = run_workload("classify-text", small)
     quality = ran.ending.quality
@@ -122,6 +124,7 @@ def test_errors_file_holds_exactly_what_was_wrong(run_workload, small):
     assert sum(sum(row.values()) for row in quality["confusion"].values()) == quality["held_out_rows"]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("content", "changes", "words"),
     [
@@ -162,6 +165,7 @@ def test_no_disk_is_said_before_the_first_step(run_workload, small, monkeypatch)
     assert not ran.of("progress")
 
 
+@pytest.mark.slow
 def test_prove_takes_the_same_steps_with_synthetic_rows(run_workload):
     ran = run_workload("classify-text", SMALL, mode="prove")
     assert ran.ending.outcome == "ok", ran.ending.error

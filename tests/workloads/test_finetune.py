@@ -198,6 +198,7 @@ def test_prove_takes_the_trainers_step_with_synthetic_weights(run_workload, sett
     assert "train_tokens_per_s" in {m["name"] for m in ran.of("measured")}
 
 
+@pytest.mark.slow
 def test_a_model_without_weights_is_one_clear_error(run_workload, settings, tmp_path):
     folder = tmp_path / "empty"
     shutil.copytree(settings()["model"], folder, ignore=shutil.ignore_patterns("*.safetensors"))
@@ -207,6 +208,7 @@ def test_a_model_without_weights_is_one_clear_error(run_workload, settings, tmp_
     assert "folder" in ran.ending.next
 
 
+@pytest.mark.slow
 def test_prompts_that_fill_the_sequence_leave_nothing_to_learn(run_workload, settings):
     ran = run_workload("finetune", settings(sequence=8))
     assert ran.ending.outcome == "failed"

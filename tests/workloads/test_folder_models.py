@@ -48,6 +48,7 @@ def write_model(folder, family, texts, classes=0):
     return folder
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("name", "family"), CASES)
 def test_a_folder_is_planned_trained_and_exported(run_workload, tmp_path, name, family):
     columns, rows = ROWS[name]

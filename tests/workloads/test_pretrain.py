@@ -167,6 +167,7 @@ def test_bad_settings_are_refused_by_name(values):
     assert next(iter(values.values())).__str__() in str(caught.value)
 
 
+@pytest.mark.slow
 def test_prove_takes_the_same_steps_with_synthetic_tokens(run_workload):
     ran = run_workload("pretrain", TINY, mode="prove")
     assert ran.ending.outcome == "ok", ran.ending.error

@@ -154,6 +154,7 @@ def test_a_folder_of_texts_is_summarised_in_order(run_workload, small, tmp_path)
     assert "d.txt is empty" in ran.ending.what
 
 
+@pytest.mark.slow
 def test_wrong_columns_are_told_with_those_that_are_there(run_workload, small):
     ran = run_workload("summarise", small | {"summary_column": "abstract"})
     assert ran.ending.outcome == "failed"

@@ -112,6 +112,7 @@ def test_a_file_is_translated_once_each_also_over_a_kill(run_workload, small, tm
     assert answers.read_bytes() == (whole.folder / "translated.jsonl").read_bytes()
 
 
+@pytest.mark.slow
 def test_wrong_columns_are_told_with_those_that_are_there(run_workload, small):
     ran = run_workload("translate", small | {"target_column": "german"})
     assert ran.ending.outcome == "failed"
