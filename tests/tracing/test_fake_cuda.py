@@ -212,3 +212,21 @@ def test_the_inside_of_an_encoder_layer_is_seen_in_evaluation(trace_of):
 
     assert 2 * 32 * 4096 * 4 in trace_of(build).storages.sizes  # the wide layer between its two linear ones
     assert torch.backends.mha.get_fastpath_enabled()
+
+
+def test_a_device_context_still_changes_what_makes_tensors_after_a_trace_and_in_it(trace_of):
+    import torch
+    from torch.utils import _device
+
+    _device._device_constructors.cache_clear()  # as in a process that has not used a device context yet
+    seen = []
+
+    def build():
+        with torch.device("cuda"):
+            seen.append(torch.tensor([1.0]).device.type)
+        return lambda: torch.ones(1, device="cuda")
+
+    trace_of(build)
+    with torch.device("meta"):
+        seen.append(torch.tensor([1.0]).device.type)
+    assert seen == ["cuda", "meta"]

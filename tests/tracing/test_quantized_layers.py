@@ -6,24 +6,6 @@ pytest.importorskip("bitsandbytes")
 pytest.importorskip("transformers")
 
 
-@pytest.fixture(scope="module", autouse=True)
-def loaded_once(tmp_path_factory):
-    """transformers keeps something of the first model that it makes: under a fake card in this very process it would load
-    later models with buffers that nobody filled (a trace of the product has a process of its own)."""
-    from transformers import BertConfig, BertModel
-
-    sizes = {
-        "hidden_size": 8,
-        "num_hidden_layers": 1,
-        "num_attention_heads": 1,
-        "intermediate_size": 8,
-        "vocab_size": 8,
-    }
-    folder = tmp_path_factory.mktemp("bert")
-    BertModel(BertConfig(**sizes)).save_pretrained(folder)
-    assert BertModel.from_pretrained(folder).embeddings.position_ids[0, :3].tolist() == [0, 1, 2]
-
-
 def weights(trace, operator="bitsandbytes::"):
     storages = trace.storages
     alive = [n for n in range(len(storages.sizes)) if storages.order.count(n) == 1]

@@ -13,6 +13,7 @@ from collections.abc import Iterator
 from typing import Any
 
 import torch
+from torch.utils._device import _device_constructors
 
 from onecard.tracing.fake_cuda.patching import replaced
 
@@ -49,6 +50,9 @@ def host() -> Iterator[None]:
 
         return made
 
+    # `with torch.device(...)` keeps a set of the functions that it changes, made once: it must hold the real ones, which
+    # ours call, and not ours for the rest of the process.
+    _device_constructors()
     with (
         replaced(torch, Generator=FakeGenerator, tensor=outside(torch.tensor), as_tensor=outside(torch.as_tensor)),
         replaced(torch.Tensor, pin_memory=pinned, is_pinned=lambda tensor, device=None: False),
