@@ -38,7 +38,7 @@ def test_the_closed_form_is_what_the_trace_of_the_same_step_holds(name, values):
     traced = json.loads(done.stdout)
     traced.pop("context", None)
     phase = get(name).cost(make(get(name).settings, values)).phases[0]
-    counted = {p.name: p.bytes.likely for p in phase.parts}
+    counted = {p.name: p.bytes.likely for p in phase.parts if p.only != "cpu"}
     assert counted["optimizer"] == pytest.approx(traced["optimizer"], rel=0.002)
     assert sum(counted.values()) == pytest.approx(sum(traced.values()), rel=0.05)
 

@@ -37,7 +37,22 @@ def quantized(storages: Storages) -> Iterator[None]:
         replaced(functional, get_paged=paged(storages), prefetch_tensor=_nothing, fill=_nothing),
         replaced(functional.GlobalPageManager, prefetch_all=_nothing),
     ):
+        with _own_tables():
+            yield
+
+
+@contextlib.contextmanager
+def _own_tables() -> Iterator[None]:
+    """It keeps tables of codes by device for as long as the process lives: fake ones must not meet what is real afterwards."""
+    utils = sys.modules.get("bitsandbytes.backends.utils")
+    tables: dict[Any, torch.Tensor] = getattr(utils, "_code_4bit_cache", {})
+    before = dict(tables)
+    tables.clear()
+    try:
         yield
+    finally:
+        tables.clear()
+        tables.update(before)
 
 
 class _Parameters(type):
