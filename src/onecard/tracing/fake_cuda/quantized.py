@@ -36,23 +36,25 @@ def quantized(storages: Storages) -> Iterator[None]:
         replaced(bnb.nn, Linear4bit=four, Linear8bitLt=eight, Params4bit=Params4bit),
         replaced(functional, get_paged=paged(storages), prefetch_tensor=_nothing, fill=_nothing),
         replaced(functional.GlobalPageManager, prefetch_all=_nothing),
+        _own_tables(),
     ):
-        with _own_tables():
-            yield
+        yield
 
 
 @contextlib.contextmanager
 def _own_tables() -> Iterator[None]:
     """It keeps tables of codes by device for as long as the process lives: fake ones must not meet what is real afterwards."""
-    utils = sys.modules.get("bitsandbytes.backends.utils")
-    tables: dict[Any, torch.Tensor] = getattr(utils, "_code_4bit_cache", {})
-    before = dict(tables)
-    tables.clear()
+    utils, functional = (sys.modules.get(f"bitsandbytes.{name}") for name in ("backends.utils", "functional"))
+    tables: list[dict[Any, Any]] = [getattr(utils, "_code_4bit_cache", {}), getattr(functional, "name2qmap", {})]
+    before = [dict(table) for table in tables]
+    for table in tables:
+        table.clear()
     try:
         yield
     finally:
-        tables.clear()
-        tables.update(before)
+        for table, kept in zip(tables, before, strict=True):
+            table.clear()
+            table.update(kept)
 
 
 class _Parameters(type):
