@@ -68,6 +68,15 @@ def test_the_cost_is_counted_in_whole_positive_numbers(name):
         assert phase.operations or phase.repeat
 
 
+def test_what_is_held_is_held_without_operations_too(name):
+    work = get(name)
+    if work.held is None:
+        pytest.skip("has one way to count")
+    whole, bare = work.cost(settings_of(name)), work.held(settings_of(name))
+    assert [p.parts for p in bare.phases] == [p.parts for p in whole.phases]
+    assert (bare.runtime, bare.extra, bare.notes) == (whole.runtime, whole.extra, whole.notes)
+
+
 def peak(cost):
     return max(p.memory().likely for p in cost.phases)
 

@@ -134,6 +134,8 @@ class _Question:
         self.given = {k: v for k, v in given.items() if v is not None}
         self.costs: dict[msgspec.Struct, Cost] = {}
         """by Settings: no device is in a Cost, so what was counted for one card holds for all that are tried"""
+        self.bare: dict[msgspec.Struct, Cost] = {}
+        """the same, without operations where the workload can leave them away"""
 
     def answer(self, *, advise: bool = True, explain: bool = False) -> Plan:
         """The Plan; with advice where it is a no."""
@@ -177,7 +179,15 @@ class _Question:
     def _memory(self, values: dict[str, Any]) -> Memory:
         from onecard.predict.price import price_memory
 
-        return price_memory(self._cost(values), self.card, self.budget)
+        return price_memory(self._held(values), self.card, self.budget)
+
+    def _held(self, values: dict[str, Any]) -> Cost:
+        if self.work.held is None:
+            return self._cost(values)
+        settings = make(self.work.settings, values)
+        if settings not in self.bare:
+            self.bare[settings] = self.costs.get(settings) or self.work.held(settings)
+        return self.bare[settings]
 
     def _cost(self, values: dict[str, Any]) -> Cost:
         settings = make(self.work.settings, values)
@@ -197,7 +207,7 @@ class _Question:
         choices = self._choices(given)
         found = self._search(given)
         harm = sum(c.harms[c.options.index(found.chosen[c.setting])] for c in choices)
-        old = _too_old(self._cost({**given, **found.chosen}), self.card)
+        old = _too_old(self._held({**given, **found.chosen}), self.card)
         return NO if old else found.verdict, {**given, **found.chosen}, harm
 
     def _advise(self, estimate: Estimate) -> Advice:
@@ -230,10 +240,10 @@ class _Question:
             return False
 
     def _fits_on(self, card: Device) -> bool:
-        if _too_old(self._cost({**self.given, **{c.setting: c.options[0] for c in self._choices(self.given)}}), card):
+        if _too_old(self._held({**self.given, **{c.setting: c.options[0] for c in self._choices(self.given)}}), card):
             return False
         other = _Question(self.name, self.work, card, None, self.given)
-        other.costs = self.costs
+        other.costs, other.bare = self.costs, self.bare
         choices = tuple(c for c in other._choices(self.given) if c.setting not in OFFLOAD_SETTINGS)
         return search(choices, lambda chosen: other._memory({**self.given, **chosen})).verdict != NO
 

@@ -41,6 +41,8 @@ def no_ladder(settings: Any) -> tuple[Rung, ...]:
 class Workload:
     """settings: the Settings type.
     cost: settings (no None left) -> Cost; counted or read from a profile; instant, no torch.
+    held: settings -> the same Cost, which may lack the operations: for a search that asks for memory hundreds of times.
+        None: counting them costs little.
     choices: settings as given -> what the planner may choose, for every field that is None.
     needs: settings -> libraries that a run needs.
     build: (settings) -> anything; the state of a torch step, made on the current default device. With `step` it is
@@ -59,6 +61,7 @@ class Workload:
 
     settings: type[msgspec.Struct]
     cost: Callable[[Any], Cost]
+    held: Callable[[Any], Cost] | None = None
     choices: Callable[[Any], tuple[Choice, ...]] = no_choices
     needs: Callable[[Any], tuple[Need, ...]] = lambda settings: ()
     build: Callable[..., Any] | None = None

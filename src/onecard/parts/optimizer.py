@@ -5,6 +5,7 @@ for every 256 of them, and tensors of fewer than 4,096 elements in fp32; the pag
 the host when the device is full; Adafactor (arXiv 1804.04235) keeps a row and a column of squares for a matrix.
 """
 
+from collections import Counter
 from collections.abc import Iterable
 from math import prod
 
@@ -25,7 +26,8 @@ def state_bytes(optimizer: str, shapes: Iterable[tuple[int, ...]], element: int 
     """
     if optimizer not in OPTIMIZERS:
         raise UnknownName("optimizer", optimizer, OPTIMIZERS)
-    return sum(_one(optimizer, shape, element) for shape in shapes)
+    # The layers of a model are alike: a few shapes, many times.
+    return sum(count * _one(optimizer, shape, element) for shape, count in Counter(shapes).items())
 
 
 def _one(optimizer: str, shape: tuple[int, ...], element: int) -> float:

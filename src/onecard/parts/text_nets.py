@@ -4,6 +4,7 @@ One value holds what all of them share; parameters are counted from it exactly, 
 library is written from it and read into it, so that the net that is counted is the net that is built.
 """
 
+from functools import cache
 from typing import Any
 
 import msgspec
@@ -73,7 +74,7 @@ class TextNet(msgspec.Struct, frozen=True, kw_only=True):
     @property
     def layers(self) -> int:
         """Parameters of all layers."""
-        return self.encoder * self.encoder_layer + self.decoder * self.decoder_layer
+        return _layers(self)
 
     def parameters(self, classes: int = 0) -> int:
         """All of them; classes: outputs of a classifier on top, 0 for none (the LM head of the pairs is the word table)."""
@@ -85,6 +86,11 @@ class TextNet(msgspec.Struct, frozen=True, kw_only=True):
             "t5": 2 * w,
         }
         return self.layers + self.table + head.get(self.family, 0)
+
+
+@cache
+def _layers(net: TextNet) -> int:
+    return net.encoder * net.encoder_layer + net.decoder * net.decoder_layer
 
 
 def _net(family: str, vocab: int, positions: int, layers: int, width: int, heads: int, ffn: int, hub: str) -> TextNet:

@@ -11,6 +11,7 @@ from functools import lru_cache
 from typing import Annotated, Any, Literal
 
 import msgspec
+from msgspec.structs import replace
 
 from onecard.core.cost import Cost, Phase
 from onecard.core.errors import BadSetting
@@ -96,8 +97,13 @@ def cost(settings: Settings) -> Cost:
     return cost_of(model_of(settings.model), settings)
 
 
-def cost_of(model: Model, settings: Settings) -> Cost:
-    """The Cost for a Model that is not looked up by name."""
+def held(settings: Settings) -> Cost:
+    """The Cost without its operations."""
+    return held_of(model_of(settings.model), settings)
+
+
+def held_of(model: Model, settings: Settings) -> Cost:
+    """What a conversation with this Model holds."""
     context = 4096 if settings.context is None else settings.context
     if context < 1:
         raise BadSetting(f"context = {context} will not do", next="give a number of tokens, at least 1")
@@ -114,20 +120,6 @@ def cost_of(model: Model, settings: Settings) -> Cost:
         small = model_of(settings.draft)
         other = _phases(small, settings, default_quant(small, settings.engine), context)
         phases = Phases(phases.prefill + other.prefill, phases.decode + other.decode)
-    flash = settings.flash_attention if settings.engine == "llama.cpp" else settings.attention != "eager"
-    work = chat_work(
-        model,
-        engine=settings.engine,
-        quant=quant,
-        version=settings.engine_version,
-        kv_type=(settings.kv_type or "f16").lower(),
-        batch=settings.batch,
-        prompt_tokens=settings.prompt_tokens,
-        output_tokens=settings.output_tokens,
-        micro_batch=settings.micro_batch,
-        flash=None if settings.engine_version or settings.engine not in ("llama.cpp", "transformers") else flash,
-        gpu_layers=settings.n_gpu_layers,
-    )
     extra: dict[str, Any] = {"parameters": parameters(model)}
     if settings.engine in RESERVING:
         extra["compute_capability"] = CAPABILITY[settings.engine]
@@ -145,14 +137,12 @@ def cost_of(model: Model, settings: Settings) -> Cost:
             Phase(
                 name="prefill",
                 parts=phases.prefill,
-                operations=work.prefill,
                 unit="tokens",
                 units=float(settings.prompt_tokens * settings.batch),
             ),
             Phase(
                 name="decode",
                 parts=phases.decode,
-                operations=work.decode,
                 unit="tokens",
                 units=float(settings.batch),
                 repeat=float(settings.output_tokens),
@@ -162,6 +152,28 @@ def cost_of(model: Model, settings: Settings) -> Cost:
         extra=extra,
         notes=tuple(_notes(model, settings, context)),
     )
+
+
+def cost_of(model: Model, settings: Settings) -> Cost:
+    """The Cost for a Model that is not looked up by name."""
+    bare = held_of(model, settings)
+    quant = settings.quant or default_quant(model, settings.engine)
+    flash = settings.flash_attention if settings.engine == "llama.cpp" else settings.attention != "eager"
+    work = chat_work(
+        model,
+        engine=settings.engine,
+        quant=quant,
+        version=settings.engine_version,
+        kv_type=(settings.kv_type or "f16").lower(),
+        batch=settings.batch,
+        prompt_tokens=settings.prompt_tokens,
+        output_tokens=settings.output_tokens,
+        micro_batch=settings.micro_batch,
+        flash=None if settings.engine_version or settings.engine not in ("llama.cpp", "transformers") else flash,
+        gpu_layers=settings.n_gpu_layers,
+    )
+    prefill, decode = bare.phases
+    return replace(bare, phases=(replace(prefill, operations=work.prefill), replace(decode, operations=work.decode)))
 
 
 def _notes(model: Model, settings: Settings, context: int) -> Iterator[str]:
@@ -321,6 +333,7 @@ SHOWCASE = (
 workload = Workload(
     settings=Settings,
     cost=cost,
+    held=held,
     choices=choices,
     needs=needs,
     prove=engine.prove,
