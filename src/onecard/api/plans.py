@@ -248,7 +248,7 @@ class _Question:
         return search(choices, lambda chosen: other._memory({**self.given, **chosen})).verdict != NO
 
     def _notable(self, settings: dict[str, Any]) -> dict[str, Any]:
-        defaults = {f.name: f.default for f in msgspec.structs.fields(self.work.settings)}
+        defaults = _defaults(self.work.settings)
         return {k: v for k, v in settings.items() if v is not None and v != defaults.get(k)}
 
     def _command(self, settings: dict[str, Any]) -> str:
@@ -282,6 +282,11 @@ def case_size(work: Workload, case: dict[str, Any]) -> float:
     filled = {**case, **{c.setting: c.options[0] for c in work.choices(settings)}}
     cost = work.cost(make(work.settings, filled))
     return float(cost.extra.get("parameters") or max(p.memory().likely for p in cost.phases))
+
+
+@cache
+def _defaults(settings: type[msgspec.Struct]) -> dict[str, Any]:
+    return {f.name: f.default for f in msgspec.structs.fields(settings)}
 
 
 @cache
