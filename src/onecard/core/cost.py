@@ -42,7 +42,7 @@ class Operation(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     """
 
     kind: str
-    """matmul, attention, convolution, elementwise, reduction, embedding, copy, optimizer, quantize, host"""
+    """matmul, attention, convolution, elementwise, reduction, embedding, copy, optimizer, quantize, random, host"""
     kernel: str = ""
     """whose code runs it: llama.cpp, cublas, cudnn, bitsandbytes, gptq, awq, exllama, flash, eager, vllm ..."""
     format: str = ""
@@ -59,6 +59,8 @@ class Operation(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     """(m, n, k) of the typical matmul: m rows of activations, n outputs, k inputs; for shape efficiency"""
     place: str = "device"
     """device, host, or link (bytes that cross from host to device)"""
+    only: str = ""
+    """cpu: done only where the processor is the device; "": always"""
     label: str = ""
 
     @property

@@ -90,6 +90,25 @@ def processor_scores(step: TextStep) -> float:
     return float(step.micro * n.heads * step.length**2 * (layers * (2 * e + 1) + e))
 
 
+def random_numbers(step: TextStep) -> float:
+    """Random numbers that the dropouts of one step draw: one an element of each layer's outputs, and of the scores of attention."""
+    n = step.net
+    if not step.dropout:
+        return 0.0
+    source, target = (
+        float(step.batch * step.length * (n.encoder > 0)),
+        float(step.batch * step.decoder_length * (n.decoder > 0)),
+    )
+    crossing = n.encoder > 0 and n.decoder > 0
+    each = n.width * 2 + (n.ffn if n.family == "t5" else 0)
+    outputs = source * n.encoder * each + target * n.decoder * (each + n.width * crossing) + (source + target) * n.width
+    scores = 0.0
+    if n.family in (*DROPS_SCORES, "t5"):
+        scores = n.heads * (source * n.encoder * step.length + target * n.decoder * step.decoder_length)
+        scores += n.heads * target * n.decoder * step.length * crossing
+    return (outputs + scores) * (2 if step.checkpointing else 1)
+
+
 @dataclass(frozen=True, kw_only=True)
 class Moment:
     """The highest point of the step, in bytes."""
@@ -205,6 +224,9 @@ def phases(step: TextStep, *, steps: int, evaluations: int, held_out: int, writt
     kept = (weights, optimizer) if steps else (weights,)
     where = f"at the {moment.where}: {step.micro} rows of {step.length}"
     plain = processor_scores(step) * (moment.where != "optimizer")
+    dropped = Operation(
+        kind="random", written=random_numbers(step), only="cpu", label="random numbers of the dropouts, by one thread"
+    )
     scores = Part(name="activations", bytes=Range.within(plain, 0.05, 0.05), only="cpu", equation="attention scores")
     element = 2 if step.bf16 else 4
     tokens = step.micro * max(step.length, step.decoder_length)
@@ -219,7 +241,7 @@ def phases(step: TextStep, *, steps: int, evaluations: int, held_out: int, writt
             *((scores,) if plain else ()),
             WORKSPACE,
         ),
-        operations=(*operations(step, rows=step.batch), step_operation("adamw", parameters)),
+        operations=(*operations(step, rows=step.batch), step_operation("adamw", parameters), dropped),
         repeat=steps,
         unit="rows",
         units=step.batch,

@@ -61,16 +61,21 @@ CPU_DOT = 8.8
 """operations per core and clock of a matrix-vector product with 4-bit blocks: 22 tokens/s of a 1.1B Q4_K_M model on two idle
 2.6 GHz AVX2 cores of a Xeon (xllamacpp 2026.10, 512 tokens deep), whose memory would have allowed 48"""
 
-CPU_GEMM = {"": 39.0, "f16": 20.0, "bf16": 12.0, "f32": 24.0}
+CPU_GEMM = {"": 39.0, "q8_0": 29.0, "f16": 20.0, "bf16": 12.0, "f32": 24.0}
 """operations per core and clock with many rows: 100 to 112 prompt tokens/s there with Q4_K, Q6_K, IQ4_XS and Q2_K; floats convert
 to fp32 first (f16 50 tokens/s under load)"""
 
 CPU_FORMATS = {
-    "q4_0": 1.3, "q4_1": 1.2, "q5_0": 0.9, "q5_1": 0.9, "q8_0": 1.6, "q2_k": 1.0, "q3_k": 0.75, "q5_k": 0.85, "q6_k": 0.8,
+    "q4_0": 1.3, "q4_1": 1.2, "q5_0": 0.9, "q5_1": 0.9, "q8_0": 0.76, "q2_k": 1.0, "q3_k": 0.75, "q5_k": 0.85, "q6_k": 0.8,
     "iq4_nl": 0.9, "iq4_xs": 0.65, "iq3_s": 0.4, "iq3_xxs": 0.4, "iq2_s": 0.4, "iq2_xs": 0.4, "iq2_xxs": 0.4, "f16": 1.2,
     "bf16": 1.0, "f32": 1.5,
 }  # fmt: skip
-"""the same relative to Q4_K, one row: instructions of ggml's vec_dot functions; measured for q2_k, q4_k and iq4_xs only"""
+"""the same relative to Q4_K, one row: instructions of ggml's vec_dot functions; measured for q2_k, q4_k, iq4_xs and
+q8_0 only (llama-3.2-1b beside q4_k_m on two AVX-512 cores: 43 of 57 prompt tokens/s, 9.4 of 12.4 tokens/s)"""
+
+CPU_RANDOM = 24.0
+"""clocks of one core for one random number of torch on a processor: its generator (mt19937) is drawn from by one thread. 8.6 to 9.1 ns
+an element of dropout with one thread and with two, on a 2.6 GHz Xeon (torch 2.13)"""
 
 CPU_WIDTH = {"avx512": 1.15, "avx2": 1.0, "avx": 0.5, "sse3": 0.35, "neon": 0.8, "dotprod": 1.1}
 """relative to AVX2: wheels are built for AVX2, a native build gains a little from wider units"""

@@ -71,6 +71,8 @@ def time_operation(operation: Operation, device: Device, silicon: Silicon, softw
         return Timed(operation, operation.bytes / (device.link or PCIE), LINK)
     if operation.place == "host" and not device.unified:
         return _on_host(operation, device)
+    if operation.kind == "random":
+        return Timed(operation, operation.written * kernels.CPU_RANDOM / (device.clock or CLOCK), COMPUTE)
     if device.kind == "cpu" and software.host == 0:
         return processor(operation, device.bandwidth, _cycles(device))
     if device.kind in ("cuda", "rocm") and operation.kernel.partition("/")[0] in eager.KERNELS:
@@ -251,6 +253,8 @@ HOST_BANDWIDTH = 40e9
 """two channels of DDR4-3200 reach so much, where nobody measured"""
 HOST_CYCLES = 8 * 4e9
 """eight cores at 4 GHz"""
+CLOCK = 2.5e9
+"""of a processor that does not tell its own"""
 CPU_PEAK = 32.0
 """fp32 operations per core and clock of AVX2: two fused multiply-adds of eight"""
 
@@ -304,6 +308,8 @@ def time_phase(phase: Phase, device: Device, runtime: str, factors: Factors | No
     timed = []
     gaps = host = step = spread = 0.0
     for operation in phase.operations:
+        if operation.only == "cpu" and device.kind != "cpu":
+            continue
         software = kernels.software(operation.kernel, device.kind)
         timed.append(time_operation(operation, device, silicon, software))
         gaps += operation.launches * kernels.gap(device, silicon, operation.kernel, software.latency)
