@@ -25,7 +25,7 @@ def printed(*command: str, check: bool = True) -> str:
         cwd=ROOT,
         capture_output=True,
         text=True,
-        check=True,
+        check=check,
         env={**os.environ, "COLUMNS": "104", "NO_COLOR": "1"},
     )
     return "\n".join(line.rstrip() for line in done.stdout.rstrip().splitlines())

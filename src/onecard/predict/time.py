@@ -327,6 +327,9 @@ def time_phase(phase: Phase, device: Device, runtime: str, factors: Factors | No
     value, records = 1.0, 0
     if factors is not None and (factor := factors.find(runtime, phase.name, _format(phase))) is not None:
         value, spread, records = factor.value, factor.spread, factor.records
+        if device.kind == "cpu":
+            # Records tell how fast it is on the whole; how fast it is at this moment, among other work, they do not.
+            spread = math.hypot(spread, doubt(device, limiter))
     likely *= value
     return PhaseSeconds(
         seconds=Range(likely / (1 + spread), likely, likely * (1 + spread)), limiter=limiter, timed=tuple(timed),
