@@ -21,8 +21,6 @@ def prove_steps(workload: Workload, settings: Any, session: Session) -> None:
     torch.set_num_threads(session.threads)
     load_code(workload, settings)
     torch.set_default_device(session.device)
-    for need in workload.needs(settings):  # what `build` would import first anyway: libraries are not the work's memory
-        importlib.import_module(need.module)
     session.baseline()
     with session.phase("build"):
         state = workload.build(settings)
@@ -51,13 +49,15 @@ def prove_steps(workload: Workload, settings: Any, session: Session) -> None:
 
 
 def load_code(workload: Workload, settings: Any) -> None:
-    """Import what a build imports, so that code does not count as memory of the work: build once without memory.
+    """Import what a build imports, so that code does not count as memory of the work: its libraries, then a build without memory.
 
     Libraries import a model's code when it is made. On torch's meta device making it allocates nothing; a build that
     cannot go there (it reads values, or a file) has imported what it needs before it fails.
     """
     import torch
 
+    for need in workload.needs(settings):
+        importlib.import_module(need.module)
     with torch.device("meta"), torch.random.fork_rng(devices=()), suppress(Exception):
         assert workload.build is not None
         workload.build(settings)
