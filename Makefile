@@ -17,12 +17,14 @@ PIP := $(BIN)/python -m pip --disable-pip-version-check install --quiet --constr
 $(VENV)/.core: pyproject.toml constraints.txt
 	$(PYTHON) -m venv $(VENV)
 	$(PIP) --editable '.[gguf]'
+	$(BIN)/python -m compileall -q src
 	touch $@
 
 $(VENV)/.all: pyproject.toml constraints.txt
 	$(PYTHON) -m venv $(VENV)
 	$(PIP) torch
 	$(PIP) --editable '.[gguf,llm,vision,bench,dev]'
+	$(BIN)/python -m compileall -q src
 	touch $@
 
 demo: $(VENV)/.core

@@ -6,8 +6,9 @@ child kills itself the hard way, once.
 
 import os
 import signal
-from dataclasses import replace
 from pathlib import Path
+
+import msgspec
 
 from onecard.core.errors import OutOfMemory
 from onecard.engines import checkpoint, gpt_run
@@ -43,4 +44,4 @@ def _run(settings, session):
         pretrain.step, gpt_run.evaluate, checkpoint.save = kept
 
 
-workload = replace(pretrain.workload, run=_run)
+workload = msgspec.structs.replace(pretrain.workload, run=_run)

@@ -19,6 +19,7 @@ from onecard.core.workload import Workload
 from onecard.planning import advice
 from onecard.planning.pace import quick_enough
 from onecard.planning.search import OFFLOAD_SETTINGS, Found, search, verdict
+from onecard.predict.factors import Factors
 
 SHOWN = 12
 """well-known cases of a workload that `can` shows unless it is asked for all"""
@@ -78,7 +79,8 @@ def plan(
     """
     from onecard.workloads import get
 
-    question = _Question(workload, get(workload), device(on), _bytes(budget, device(on)), settings)
+    card = device(on)
+    question = _Question(workload, get(workload), card, factors_of(card.name), _bytes(budget, card), settings)
     return question.answer(explain=explain)
 
 
@@ -88,13 +90,14 @@ def can(on: str | Device | None = None, *, everything: bool = False, budget: str
 
     card = device(on)
     room = _bytes(budget, card)
+    factors = factors_of(card.name)
     plans: list[Plan] = []
     for name in names():
         work = get(name)
         order = {group: place for place, (group, _) in reversed(list(enumerate(work.showcase)))}
         cases = work.showcase if everything else work.showcase[:SHOWN]
         for group, case in sorted(cases, key=lambda c: order[c[0]]):
-            answer = _Question(name, work, card, room, dict(case)).answer(advise=False)
+            answer = _Question(name, work, card, factors, room, dict(case)).answer(advise=False)
             plans.append(msgspec.structs.replace(answer, notes=(group, *answer.notes)))
     return plans
 
@@ -125,12 +128,20 @@ def _bytes(budget: str | int | None, card: Device) -> int | None:
 class _Question:
     """One question to the planner: a workload, the settings that were given, a device, a budget."""
 
-    def __init__(self, name: str, work: Workload, card: Device, budget: int | None, given: dict[str, Any]) -> None:
+    def __init__(
+        self,
+        name: str,
+        work: Workload,
+        card: Device,
+        factors: Factors | None,
+        budget: int | None,
+        given: dict[str, Any],
+    ) -> None:
         self.name = name
         self.work = work
         self.card = card
         self.budget = budget
-        self.factors = factors_of(card.name)
+        self.factors = factors
         self.given = {k: v for k, v in given.items() if v is not None}
         self.costs: dict[msgspec.Struct, Cost] = {}
         """by Settings: no device is in a Cost, so what was counted for one card holds for all that are tried"""
@@ -196,7 +207,9 @@ class _Question:
         return self.costs[settings]
 
     def _seconds(self, values: dict[str, Any]) -> float:
-        return self._price(self._cost(values), explain=False).total_seconds.likely
+        from onecard.predict.price import likely_seconds
+
+        return likely_seconds(self._cost(values), self.card, self.factors)
 
     def _price(self, cost: Cost, *, explain: bool) -> Estimate:
         from onecard.predict.price import price
@@ -242,7 +255,7 @@ class _Question:
     def _fits_on(self, card: Device) -> bool:
         if _too_old(self._held({**self.given, **{c.setting: c.options[0] for c in self._choices(self.given)}}), card):
             return False
-        other = _Question(self.name, self.work, card, None, self.given)
+        other = _Question(self.name, self.work, card, factors_of(card.name), None, self.given)
         other.costs, other.bare = self.costs, self.bare
         choices = tuple(c for c in other._choices(self.given) if c.setting not in OFFLOAD_SETTINGS)
         return search(choices, lambda chosen: other._memory({**self.given, **chosen})).verdict != NO

@@ -5,7 +5,6 @@ leaves with exit code 2; a traceback is for our own mistakes only. Inner code ra
 adds context once.
 """
 
-import difflib
 from collections.abc import Iterable
 
 
@@ -84,6 +83,8 @@ class Unavailable(OnecardError):
 
 def nearest(name: str, known: Iterable[str], count: int = 4) -> tuple[str, ...]:
     """The known names closest to a misspelt one, best first (by matching blocks, case ignored)."""
+    import difflib
+
     names = {k.lower(): k for k in known}
     found = difflib.get_close_matches(name.lower(), names, n=count, cutoff=0.5)
     return tuple(names[f] for f in found)

@@ -5,7 +5,6 @@ and `step` (torch) or `run`, and `workload = Workload(...)` as its last line. No
 """
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
 from typing import Any
 
 import msgspec
@@ -14,8 +13,7 @@ from onecard.core.cost import Cost
 from onecard.core.plan import Choice, Rung
 
 
-@dataclass(frozen=True, kw_only=True)
-class Need:
+class Need(msgspec.Struct, frozen=True, kw_only=True):
     """A library that running (never planning) needs: module name, the extra that brings it, and what for."""
 
     module: str
@@ -37,8 +35,7 @@ def no_ladder(settings: Any) -> tuple[Rung, ...]:
     return ()
 
 
-@dataclass(frozen=True, kw_only=True)
-class Workload:
+class Workload(msgspec.Struct, frozen=True, kw_only=True):
     """settings: the Settings type.
     cost: settings (no None left) -> Cost; counted or read from a profile; instant, no torch.
     held: settings -> the same Cost, which may lack the operations: for a search that asks for memory hundreds of times.
@@ -72,5 +69,5 @@ class Workload:
     ready: Callable[[Any, str, Mapping[str, Any]], None] = always_ready
     ladder: Callable[[Any], tuple[Rung, ...]] = no_ladder
     showcase: tuple[tuple[str, dict[str, Any]], ...] = ()
-    example: dict[str, Any] = field(default_factory=dict)
+    example: dict[str, Any] = {}
     """small settings that the contract tests can plan at once"""

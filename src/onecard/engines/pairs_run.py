@@ -7,7 +7,6 @@ on bit by bit.
 
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -30,8 +29,7 @@ Score = Callable[[list[str], list[str], list[str]], dict[str, float]]
 """(sources, targets, what the net wrote) -> figures of quality, the baseline's beside the net's"""
 
 
-@dataclass(frozen=True, kw_only=True)
-class Task:
+class Task(msgspec.Struct, frozen=True, kw_only=True):
     """What is written from what, for one Settings."""
 
     columns: tuple[str, str]
@@ -86,8 +84,11 @@ def course_of(settings: Any, task: Task, known: int | None = None) -> Epochs:
     )
 
 
-def cost(settings: Any, task: Task) -> Cost:
-    """Counted from the shapes for texts of full length; parts/text_training.py has each formula."""
+def cost(settings: Any, task: Task, timed: bool = True) -> Cost:
+    """Counted from the shapes for texts of full length; parts/text_training.py has each formula.
+
+    timed: with the operations, or memory alone.
+    """
     net, course = net_of(settings, task), course_of(settings, task)
     step = TextStep(
         net=net,
@@ -111,7 +112,9 @@ def cost(settings: Any, task: Task) -> Cost:
     what = f"{course.steps:,} steps of {course.batch} rows" if course.steps else "nothing is trained"
     return Cost(
         runtime="torch",
-        phases=phases(step, steps=course.steps, evaluations=EVALUATIONS + 1, held_out=held_out, written=written),
+        phases=phases(
+            step, steps=course.steps, evaluations=EVALUATIONS + 1, held_out=held_out, written=written, timed=timed
+        ),
         extra={"parameters": step.parameters, "steps": course.steps, "rows": course.rows},
         notes=(
             f"{step.parameters / 1e6:.1f} M parameters, {what}",

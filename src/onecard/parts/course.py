@@ -1,7 +1,8 @@
 """How long a pretraining run is and in which parts it is done: batch, steps, warm-up and learning rate from the shape."""
 
 import math
-from dataclasses import dataclass, replace
+
+import msgspec
 
 from onecard.parts.gpt import GptShape
 
@@ -9,8 +10,7 @@ EVALUATIONS = 10
 """validations (and checkpoints) over a run, beside the first"""
 
 
-@dataclass(frozen=True, kw_only=True)
-class Course:
+class Course(msgspec.Struct, frozen=True, kw_only=True):
     """Shape and length of a run."""
 
     shape: GptShape
@@ -73,4 +73,4 @@ def within(course: Course, seconds: float, done: int, step_seconds: float | None
     if not step_seconds:
         return course
     steps = max(done + 1, min(course.steps, done + int(0.97 * seconds / step_seconds)))
-    return replace(course, steps=steps, every=max(1, -(-steps // EVALUATIONS)))
+    return msgspec.structs.replace(course, steps=steps, every=max(1, -(-steps // EVALUATIONS)))

@@ -4,16 +4,15 @@ The rows of a step follow from (seed, step) alone: each epoch is a new shuffle o
 goes on with a smaller micro-batch, sees the same rows in the same order.
 """
 
-import random
-from dataclasses import dataclass, field
 from functools import lru_cache
+
+import msgspec
 
 EVALUATIONS = 5
 """evaluations (and checkpoints) over a run, beside the first"""
 
 
-@dataclass(frozen=True, kw_only=True)
-class Epochs:
+class Epochs(msgspec.Struct, frozen=True, kw_only=True):
     """Length and parts of a run."""
 
     rows: int
@@ -23,13 +22,15 @@ class Epochs:
     steps: int
     learning_rate: float
     seed: int
-    warmup: int = field(init=False)
-    every: int = field(init=False)
-    """steps between two evaluations"""
 
-    def __post_init__(self) -> None:
-        object.__setattr__(self, "warmup", max(1, self.steps // 10))
-        object.__setattr__(self, "every", max(1, -(-self.steps // EVALUATIONS)))
+    @property
+    def warmup(self) -> int:
+        return max(1, self.steps // 10)
+
+    @property
+    def every(self) -> int:
+        """Steps between two evaluations."""
+        return max(1, -(-self.steps // EVALUATIONS))
 
     def of(self, step: int) -> list[int]:
         """Indices of the rows of a step (counted from 0)."""
@@ -42,6 +43,8 @@ class Epochs:
 
 @lru_cache(maxsize=2)
 def _shuffled(rows: int, seed: int, epoch: int) -> list[int]:
+    import random
+
     order = list(range(rows))
     random.Random(f"{seed} {epoch}").shuffle(order)
     return order
@@ -73,6 +76,8 @@ def held_rows(rows: int, share: float, most: int = HELD_OUT) -> int:
 
 def split(rows: int, share: float, seed: int, most: int = HELD_OUT) -> tuple[list[int], list[int]]:
     """(train, held out): indices; at least one of each where there are two rows."""
+    import random
+
     order = list(range(rows))
     random.Random(f"split {seed}").shuffle(order)
     held = held_rows(rows, share, most)

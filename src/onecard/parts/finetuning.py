@@ -4,13 +4,17 @@ Counted for llama-like blocks (RMS norm, gated feed-forward) in transformers 5 w
 against traces of the very trainer step.
 """
 
+from collections import Counter
+from functools import cache
+from math import prod
+
 import msgspec
 
 from onecard.core.cost import Operation, Part, Phase
 from onecard.core.model import Model
 from onecard.core.ranges import Range
 from onecard.parts.gpt import WORKSPACE, scaled
-from onecard.parts.lora import adapted, lora_parameters, lora_shapes
+from onecard.parts.lora import adapted, linear_weights, lora_parameters, lora_shapes
 from onecard.parts.optimizer import state_bytes, step_operation
 from onecard.parts.quantized import gptq_bytes, nf4_bytes
 from onecard.parts.training import Saved, worst_moment
@@ -52,23 +56,25 @@ def weight_bytes(model: Model, tuning: Tuning) -> float:
     element = 2.0 if tuning.precision == "bf16" else 4.0
     if tuning.method not in PACKED:
         return element * parameters(model)
-    small = {t.name for t in adapted(model, "all")}
-    total = 0.0
-    for tensor in tensors(model):
-        if tensor.name not in small:
-            total += element * tensor.elements
-        elif tuning.method == "gptq":
-            total += gptq_bytes(*tensor.shape)
-        else:
-            total += nf4_bytes(tensor.elements, double=True)
-    return total
+    small = adapted(model, "all")
+    kept = parameters(model) - linear_weights(model)[0]
+    alike = Counter([t.shape for t in small]).items()
+    if tuning.method == "gptq":
+        return element * kept + sum(count * gptq_bytes(*shape) for shape, count in alike)
+    return element * kept + sum(count * nf4_bytes(prod(shape), double=True) for shape, count in alike)
 
 
-def trained_shapes(model: Model, tuning: Tuning) -> list[tuple[int, ...]]:
+def trained_shapes(model: Model, tuning: Tuning) -> tuple[tuple[int, ...], ...]:
     """Every trained tensor."""
     if tuning.method == "full":
-        return [t.shape for t in tensors(model)]
-    return list(lora_shapes(model, tuning.rank, tuning.target))
+        return tuple([t.shape for t in tensors(model)])
+    return lora_shapes(model, tuning.rank, tuning.target)
+
+
+@cache
+def elements(shapes: tuple[tuple[int, ...], ...]) -> int:
+    """How many numbers these tensors hold."""
+    return sum(map(prod, shapes))
 
 
 def saved(model: Model, tuning: Tuning) -> Saved:
@@ -122,7 +128,7 @@ def _tile(tokens: int, element: int) -> float:
 def phases(model: Model, tuning: Tuning) -> tuple[Phase, ...]:
     """train, evaluate, save and export."""
     shapes = trained_shapes(model, tuning)
-    trained = sum(rows for rows in (_count(s) for s in shapes))
+    trained = elements(shapes)
     full = tuning.method == "full"
     element = 2 if full and tuning.precision == "bf16" else 4
     state = state_bytes(tuning.optimizer, shapes, element)
@@ -198,18 +204,11 @@ def phases(model: Model, tuning: Tuning) -> tuple[Phase, ...]:
     )
 
 
-def _count(shape: tuple[int, ...]) -> int:
-    total = 1
-    for size in shape:
-        total *= size
-    return total
-
-
 def _casts(model: Model, tuning: Tuning, trained: int) -> float:
     """Copies that autocast makes of fp32 weights for the length of a forward pass, and the 4-bit layer being used."""
     if tuning.precision == "fp32":
         return 0.0
-    largest = max(t.elements for t in adapted(model, "all"))
+    _, largest = linear_weights(model)
     if tuning.method in PACKED:
         return 2.0 * largest + 2.0 * trained
     return 2.0 * (parameters(model) if tuning.precision == "mixed" else 0) + (
@@ -222,7 +221,7 @@ def _operations(model: Model, tuning: Tuning) -> tuple[Operation, ...]:
     e = 2 if tuning.precision != "fp32" else 4
     tokens, passes = tuning.batch * tuning.sequence, tuning.batch / tuning.micro
     compute = "bf16" if e == 2 else "fp32"
-    linear = sum(t.elements for t in adapted(model, "all")) + model.hidden * model.vocab
+    linear = linear_weights(model)[0] + model.hidden * model.vocab
     forwards = 2.0 if tuning.checkpointing else 1.0
     backwards = 2.0 if tuning.method == "full" else 1.0
     extra = 0 if tuning.method == "full" else lora_parameters(model, tuning.rank, tuning.target)

@@ -28,7 +28,7 @@ class Graph:
 
     def _new(self, size: int, sources: tuple[int | None, ...], overwrites: bool, origin: int) -> int:
         self.size.append(-(-size // self.alignment) * self.alignment)
-        self.sources.append(tuple(s for s in sources if s is not None))
+        self.sources.append(tuple([s for s in sources if s is not None]) if None in sources else sources)  # type: ignore[arg-type]
         self.overwrites.append(overwrites)
         self.origin.append(origin)
         return len(self.size) - 1
@@ -81,8 +81,8 @@ class Graph:
             if origin[node] == -1:
                 address[node] = self._place(node, heap, address, children, views)
             for source in sources[node]:
-                children[source] -= 1
-                if children[source] or views[source]:
+                left = children[source] = children[source] - 1
+                if left or views[source]:
                     continue
                 root = origin[source]
                 if root >= 0:
@@ -96,15 +96,15 @@ class Graph:
         return heap.top
 
     def _place(self, node: int, heap: "_Heap", address: list[int], children: list[int], views: list[int]) -> int:
-        size = self.size
+        size = self.size[node]
         if self.overwrites[node]:
             for source in self.sources[node]:
                 # Never through a view: a view is not "allocated", so ggml_gallocr_is_own says no.
-                alone = self.origin[source] == -1 and children[source] == 1 and not views[source]
-                if alone and size[source] == size[node] and address[source] >= 0:
+                alone = children[source] == 1 and not views[source] and self.origin[source] == -1
+                if alone and self.size[source] == size and address[source] >= 0:
                     found, address[source] = address[source], -1
                     return found
-        return heap.take(size[node])
+        return heap.take(size)
 
 
 class _Heap:
@@ -120,7 +120,7 @@ class _Heap:
             return -1
         at, room = self.at, self.room
         best, least = len(at) - 1, _END + 1
-        for i in range(len(at) - 1):
+        for i in range(best):
             if size <= room[i] <= least:
                 best, least = i, room[i]
         found = at[best]
@@ -128,7 +128,8 @@ class _Heap:
         room[best] -= size
         if not room[best]:
             del at[best], room[best]
-        self.top = max(self.top, found + size)
+        if found + size > self.top:
+            self.top = found + size
         return found
 
     def give(self, start: int, size: int) -> None:

@@ -3,8 +3,6 @@
 Counted for the eager net on a GPU (fused RMS norm, flash or memory-efficient attention).
 """
 
-from dataclasses import dataclass
-
 import msgspec
 
 from onecard.core.cost import Operation, Part, Phase
@@ -13,8 +11,7 @@ from onecard.parts.optimizer import state_bytes, step_operation
 from onecard.parts.training import Saved, worst_moment
 
 
-@dataclass(frozen=True, kw_only=True)
-class GptShape:
+class GptShape(msgspec.Struct, frozen=True, kw_only=True):
     """The numbers of nets/gpt.py, without torch."""
 
     vocab: int

@@ -7,6 +7,7 @@ copied to the device one at a time when a prompt is read (op offload), so they e
 """
 
 import re
+from itertools import repeat
 from typing import NamedTuple
 
 from onecard.core.cost import Part
@@ -15,7 +16,7 @@ from onecard.core.ranges import Range
 from onecard.parts.kv_cache import LLAMA_WINDOWS, llama_kv_bytes, padded, state_bytes
 from onecard.parts.llama_graph import Batch, compute_bytes
 from onecard.parts.memo import per_model
-from onecard.parts.mixes import alike, gguf_types
+from onecard.parts.mixes import alike, types_alike
 from onecard.parts.quantized import cuda_bytes, tensor_bytes
 
 CURRENT = 99999
@@ -115,33 +116,47 @@ class _Sizes(NamedTuple):
 
 @per_model
 def _sizes(model: Model, quant: str) -> _Sizes:
-    types = gguf_types(model, quant)
-    host, device, largest = [0] * model.layers, [0] * model.layers, [0] * model.layers
+    layers = model.layers
+    host, device, largest = [0] * layers, [0] * layers, [0] * layers
+    # What is the same in every layer is added up once for all of them.
+    each_host = each_device = each_largest = 0
     table = table_device = head = head_device = repacked = 0
-    for _, group, names in alike(model):
-        one = group[0]
+    for group, types in zip(alike(model), types_alike(model, quant), strict=True):
+        one = group.tensors[0]
         repacks = one.role in ("attention", "ffn", "expert", "recurrent")
-        known = {
-            type: (tensor_bytes(type, one.shape), cuda_bytes(type, one.shape)) for type in {types[n] for n in names}
-        }
-        for tensor, name in zip(group, names, strict=True):
-            type, layer = types[name], tensor.layer
-            size, padded_size = known[type]
+        if group.everywhere and isinstance(types, str):
+            size = tensor_bytes(types, one.shape)
+            each_host += size
+            each_device += cuda_bytes(types, one.shape)
+            each_largest = max(each_largest, size)
+            repacked += size * layers * (repacks and types in REPACKED)
+            continue
+        for tensor, type in zip(group.tensors, repeat(types) if isinstance(types, str) else types, strict=False):
+            layer, size, padded_size = tensor.layer, tensor_bytes(type, one.shape), cuda_bytes(type, one.shape)
             if repacks and type in REPACKED:
                 repacked += size
-            if layer is not None and layer < model.layers:
+            if layer is not None and layer < layers:
                 host[layer] += size
                 device[layer] += padded_size
                 if size > largest[layer]:
                     largest[layer] = size
-            elif name.startswith("output") or tensor.role == "output":
+            elif tensor.name.startswith("output") or tensor.role == "output":
                 head += size
                 head_device += padded_size
             else:
                 table += size
                 if tensor.role == "embedding" and model.tied:
                     table_device = padded_size
-    return _Sizes(tuple(host), tuple(device), tuple(largest), table, table_device, head, head_device, repacked)
+    return _Sizes(
+        tuple([size + each_host for size in host]),
+        tuple([size + each_device for size in device]),
+        tuple([max(size, each_largest) for size in largest]),
+        table,
+        table_device,
+        head,
+        head_device,
+        repacked,
+    )
 
 
 @per_model
@@ -188,11 +203,12 @@ def llama_parts(
     cells = padded(context, age.cells)
     tokens = min(micro_batch, cells)
     cache = _cache(model, cells, sequences, tokens, key, value, windows, age.latent_without_values)
-    device_cache = sum(size for layer, size in enumerate(cache) if layer >= first)
+    device_cache = sum(cache[max(first, 0) :])
     host_cache = sum(cache) - device_cache
     states = state_bytes(model, sequences)
     recurrent = model.count_kind(LINEAR) + model.count_kind(MAMBA)
-    share = sum(model.kind_of(i) in (LINEAR, MAMBA) for i in range(max(first, 0), model.layers)) / max(recurrent, 1)
+    moved = sum(model.kind_of(i) in (LINEAR, MAMBA) for i in range(max(first, 0), model.layers)) if recurrent else 0
+    share = moved / max(recurrent, 1)
     reserve = Batch(
         tokens=tokens,
         context=cells,

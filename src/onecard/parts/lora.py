@@ -36,6 +36,14 @@ def lora_shapes(model: Model, rank: int, target: str = "all") -> tuple[tuple[int
     return tuple(found)
 
 
+@per_model
+def linear_weights(model: Model) -> tuple[int, int]:
+    """(all weights of the linear layers but the head, those of the largest one)."""
+    sizes = [t.elements for t in adapted(model, "all")]
+    return sum(sizes), max(sizes)
+
+
+@per_model
 def lora_parameters(model: Model, rank: int, target: str = "all") -> int:
     """Trained numbers of all adapters."""
     return sum(rows * columns for rows, columns in lora_shapes(model, rank, target))

@@ -1,6 +1,7 @@
 """Smaller micro-batches and gradient checkpointing: what every training run can give up without changing its meaning."""
 
 from collections.abc import Callable
+from functools import cache
 from typing import Any
 
 import msgspec
@@ -11,24 +12,24 @@ from onecard.core.plan import Choice, Rung
 EVERYWHERE = ("build", "train", "evaluate", "write", "save", "export")
 
 
-def micro_choices(settings: Any, cost: Callable[[Any], Cost]) -> tuple[Choice, ...]:
-    """Choices for a Settings with batch, micro_batch and checkpointing. cost: prices them.
+def micro_choices(settings: Any, held: Callable[[Any], Cost]) -> tuple[Choice, ...]:
+    """Choices for a Settings with batch, micro_batch and checkpointing. held: Settings -> Cost, operations or not.
 
     A smaller micro-batch is offered only where it needs less: the sum of the gradients that then lies beside the
     activations can outweigh what a small net saves.
     """
 
-    def peak(**changed: Any) -> float:
-        filled = {"micro_batch": settings.micro_batch or settings.batch, "checkpointing": bool(settings.checkpointing)}
-        tried = msgspec.structs.replace(settings, **{**filled, **changed})
-        return max(p.memory().high for p in cost(tried).phases)
+    @cache
+    def peak(micro: int, again: bool) -> float:
+        tried = msgspec.structs.replace(settings, micro_batch=micro, checkpointing=again)
+        return max(p.memory().high for p in held(tried).phases)
 
     found = []
     if settings.micro_batch is None:
         sizes = [settings.batch]
-        least = {again: peak(micro_batch=sizes[0], checkpointing=again) for again in (False, True)}
+        least = {again: peak(sizes[0], again) for again in (False, True)}
         for micro in (d for d in range(settings.batch - 1, 0, -1) if settings.batch % d == 0):
-            now = {again: peak(micro_batch=micro, checkpointing=again) for again in (False, True)}
+            now = {again: peak(micro, again) for again in (False, True)}
             if all(now[again] <= least[again] for again in now):
                 sizes.append(micro)
                 least = now
@@ -36,8 +37,7 @@ def micro_choices(settings: Any, cost: Callable[[Any], Cost]) -> tuple[Choice, .
         why = "the same batch in more, smaller parts: slower where these do not fill the device"
         found.append(Choice(setting="micro_batch", options=tuple(sizes), harms=harms, why=why))
     if settings.checkpointing is None and all(
-        peak(micro_batch=m, checkpointing=True) <= peak(micro_batch=m, checkpointing=False)
-        for m in {1, settings.micro_batch or settings.batch}
+        peak(m, True) <= peak(m, False) for m in {1, settings.micro_batch or settings.batch}
     ):
         why = "a third more arithmetic"
         found.append(Choice(setting="checkpointing", options=(False, True), harms=(0.0, 0.4), why=why))

@@ -7,7 +7,7 @@ What is not a matrix ending in ".weight", norms, routers and convolutions stay a
 """
 
 from functools import cache
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import msgspec
 
@@ -51,21 +51,11 @@ def gguf_types(model: Model, mix: str) -> dict[str, str]:
     """Tensor name -> GGUF type. A model that was read from a GGUF file has its own, whatever the mix is called."""
     if model.tensor_types:
         return dict(model.tensor_types)
-    mix = known_mix(mix)
-    groups = alike(model)
-    tied = not any(tensor.name == "output.weight" for group in groups for tensor in group.tensors[:1])
     result: dict[str, str] = {}
-    in_turn: list[tuple[Tensor, _Kind]] = []
-    for group in groups:
-        # Only values and down projections (and iq3_xs) get other types in other layers: the rest is decided once.
-        if group.kind.category in _BY_LAYER or mix == "iq3_xs":
-            in_turn += [(tensor, group.kind) for tensor in group.tensors]
-        else:
-            type = _type(model, group.tensors[0], group.kind, mix, tied, {})
-            result |= dict.fromkeys(group.names, type)
-    counts = {"v": sum(kind.category in _VALUES for _, kind in in_turn), "v_seen": 0}
-    for tensor, kind in sorted(in_turn, key=lambda each: each[0].layer or 0):
-        result[tensor.name] = _type(model, tensor, kind, mix, tied, counts)
+    for group, types in zip(alike(model), types_alike(model, mix), strict=True):
+        result.update(
+            dict.fromkeys(group.names, types) if isinstance(types, str) else zip(group.names, types, strict=True)
+        )
     return result
 
 
@@ -75,6 +65,8 @@ class Alike(NamedTuple):
     kind: "_Kind"
     tensors: tuple[Tensor, ...]
     names: tuple[str, ...]
+    everywhere: bool
+    """one in each layer"""
 
 
 @per_model
@@ -83,10 +75,44 @@ def alike(model: Model) -> tuple[Alike, ...]:
     found: dict[tuple[str, tuple[int, ...], str], list[Tensor]] = {}
     for tensor in tensors(model):
         found.setdefault((_tail(tensor.name), tensor.shape, tensor.role), []).append(tensor)
+    layers = list(range(model.layers))
     return tuple(
-        Alike(_kind(tail), tuple(group), tuple(tensor.name for tensor in group))
+        Alike(
+            _kind(tail),
+            tuple(group),
+            tuple([tensor.name for tensor in group]),
+            len(group) == model.layers and [tensor.layer for tensor in group] == layers,
+        )
         for (tail, _, _), group in found.items()
     )
+
+
+@per_model
+def types_alike(model: Model, mix: str) -> tuple[str | tuple[str, ...], ...]:
+    """For each group of `alike` the GGUF type that all of it has, or one for each of its tensors."""
+    groups = alike(model)
+    if model.tensor_types:
+        own = model.tensor_types
+        return tuple(tuple([own[name] for name in group.names]) for group in groups)
+    mix = known_mix(mix)
+    tied = not any(group.names[0] == "output.weight" for group in groups)
+    result: list[Any] = []
+    in_turn: list[tuple[int, int, Tensor, _Kind]] = []
+    for place, group in enumerate(groups):
+        # Only values and down projections (and iq3_xs) get other types in other layers: the rest is decided once.
+        if mix in _VARIED and (group.kind.category in _BY_LAYER or mix == "iq3_xs"):
+            result.append([""] * len(group.tensors))
+            in_turn += [(place, at, tensor, group.kind) for at, tensor in enumerate(group.tensors)]
+        else:
+            result.append(_type(model, group.tensors[0], group.kind, mix, tied, {"v": 1, "v_seen": 0}))
+    counts = {"v": sum(kind.category in _VALUES for *_, kind in in_turn), "v_seen": 0}
+    for place, at, tensor, kind in sorted(in_turn, key=lambda each: each[2].layer or 0):
+        result[place][at] = _type(model, tensor, kind, mix, tied, counts)
+    return tuple(types if isinstance(types, str) else _one_of(tuple(types)) for types in result)
+
+
+def _one_of(types: tuple[str, ...]) -> str | tuple[str, ...]:
+    return types[0] if len(set(types)) == 1 else types
 
 
 @per_model
@@ -97,7 +123,7 @@ def mix_of(model: Model) -> str:
     (other tools choose types layer by layer) gets the name of the one it is closest to.
     """
     held: dict[str, float] = {}
-    for kind, group, _ in alike(model):
+    for kind, group, *_ in alike(model):
         if not kind.plain and kind.category not in ("output", "embedding"):
             for tensor in group:
                 type = model.tensor_types[tensor.name].upper()
@@ -120,6 +146,8 @@ def mix_of(model: Model) -> str:
 
 _VALUES = frozenset({"v", "qkv", "kv_b"})
 _BY_LAYER = _VALUES | {"down"}
+_VARIED = _LOW_IQ | {"q5_k_m", "q4_k_m", "q4_k_s", "q3_k_m", "q2_k_s", "iq3_m", "iq3_xs"}
+"""mixes in which the layer decides, too"""
 
 
 class _Kind(NamedTuple):

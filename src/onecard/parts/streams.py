@@ -5,12 +5,12 @@ step. Norms and biases are thousands of times smaller than matrices and are coun
 """
 
 import re
-from itertools import accumulate
+from itertools import accumulate, repeat
 from typing import NamedTuple
 
 from onecard.core.model import Model
 from onecard.parts.memo import per_model
-from onecard.parts.mixes import MIXES, alike, gguf_types
+from onecard.parts.mixes import MIXES, alike, types_alike
 from onecard.parts.operations import Weight
 from onecard.parts.quantized import awq_bytes, gptq_bytes, int8_bytes, nf4_bytes, tensor_bytes
 from onecard.parts.transformer import Tensor
@@ -55,32 +55,33 @@ class _Group(NamedTuple):
 @per_model
 def _groups(model: Model, engine: str, quant: str) -> dict[tuple[int, int, str, str], _Group]:
     """(outputs, inputs, format, role) -> its matrices layer by layer, wherever they are placed."""
-    types = gguf_types(model, quant.lower()) if engine == "llama.cpp" and quant.lower() in MIXES else None
-    groups: dict[tuple[int, int, str, str], tuple[list[float], list[float]]] = {}
     found = alike(model)
+    mixed = engine == "llama.cpp" and quant.lower() in MIXES
+    every = types_alike(model, quant.lower()) if mixed else ("",) * len(found)
+    groups: dict[tuple[int, int, str, str], tuple[list[float], list[float]]] = {}
     tied = not any(group.tensors[0].role == "output" for group in found)
-    for _, members, names in found:
-        one, shape = members[0], members[0].shape
+    for group, types in zip(found, every, strict=True):
+        one, shape = group.tensors[0], group.tensors[0].shape
         head = one.role == "output" or (tied and one.role == "embedding")
         if len(shape) < 2 or one.role in _SMALL or (one.role == "embedding" and not head):
             continue
         k, n = shape[0], shape[1]
         count = shape[2] if len(shape) > 2 else 1
         role = "head" if head else "expert" if one.role == "expert" else "body"
-        plain = None if types is not None else _stored(one, quant, head, k, n, count)
-        for tensor, name in zip(members, names, strict=True):
-            if types is not None:
-                format, size = types[name], float(tensor_bytes(types[name], shape))
-            else:
-                assert plain is not None
-                format, size = plain
+        plain = None if types else _stored(one, quant, head, k, n, count)
+        for tensor, type in zip(group.tensors, repeat(types) if isinstance(types, str) else types, strict=False):
+            format, size = plain or (type, float(tensor_bytes(type, shape)))
             key = (n, k, format, role)
             if key not in groups:
                 groups[key] = ([0.0] * model.layers, [0.0] * model.layers)
+            counts, sizes = groups[key]
+            if group.everywhere and isinstance(types, str):
+                groups[key] = ([c + count for c in counts], [s + size for s in sizes])
+                break
             layer = tensor.layer or 0
             layer = layer if layer < model.layers else model.layers - 1
-            groups[key][0][layer] += count
-            groups[key][1][layer] += size
+            counts[layer] += count
+            sizes[layer] += size
     return {
         (n, k, format.lower(), role): _Group((0.0, *accumulate(counts)), (0.0, *accumulate(sizes)))
         for (n, k, format, role), (counts, sizes) in groups.items()

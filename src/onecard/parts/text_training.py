@@ -5,7 +5,7 @@ each of q, k and v) and its weights (once for all until the forward pass ends), 
 stay fp32. The memory is walked through like the step itself; tests hold it against a trace of the same step.
 """
 
-from dataclasses import dataclass, replace
+import msgspec
 
 from onecard.core.cost import Operation, Part, Phase
 from onecard.core.ranges import Range
@@ -14,8 +14,7 @@ from onecard.parts.optimizer import state_bytes, step_operation
 from onecard.parts.text_nets import DECODERS, ENCODERS, TextNet
 
 
-@dataclass(frozen=True, kw_only=True)
-class TextStep:
+class TextStep(msgspec.Struct, frozen=True, kw_only=True):
     """One optimizer step: how many rows, how long, in which arithmetic."""
 
     net: TextNet
@@ -109,8 +108,7 @@ def random_numbers(step: TextStep) -> float:
     return (outputs + scores) * (2 if step.checkpointing else 1)
 
 
-@dataclass(frozen=True, kw_only=True)
-class Moment:
+class Moment(msgspec.Struct, frozen=True, kw_only=True):
     """The highest point of the step, in bytes."""
 
     activations: float
@@ -211,10 +209,13 @@ def operations(step: TextStep, *, rows: float, train: bool = True) -> list[Opera
     ]
 
 
-def phases(step: TextStep, *, steps: int, evaluations: int, held_out: int, written: int = 0) -> tuple[Phase, ...]:
+def phases(
+    step: TextStep, *, steps: int, evaluations: int, held_out: int, written: int = 0, timed: bool = True
+) -> tuple[Phase, ...]:
     """train, evaluate, write, save and export; only write where there are no steps and nothing to judge by.
 
-    held_out: rows of an evaluation; written: rows for which the net writes its own output, once, after training.
+    held_out: rows of an evaluation; written: rows for which the net writes its own output, once, after training;
+    timed: with the operations, or memory alone (what a search asks of every candidate).
     """
     n, parameters = step.net, step.parameters
     moment = peak_moment(step)
@@ -224,9 +225,6 @@ def phases(step: TextStep, *, steps: int, evaluations: int, held_out: int, writt
     kept = (weights, optimizer) if steps else (weights,)
     where = f"at the {moment.where}: {step.micro} rows of {step.length}"
     plain = processor_scores(step) * (moment.where != "optimizer")
-    dropped = Operation(
-        kind="random", written=random_numbers(step), only="cpu", label="random numbers of the dropouts, by one thread"
-    )
     scores = Part(name="activations", bytes=Range.within(plain, 0.05, 0.05), only="cpu", equation="attention scores")
     element = 2 if step.bf16 else 4
     tokens = step.micro * max(step.length, step.decoder_length)
@@ -241,7 +239,7 @@ def phases(step: TextStep, *, steps: int, evaluations: int, held_out: int, writt
             *((scores,) if plain else ()),
             WORKSPACE,
         ),
-        operations=(*operations(step, rows=step.batch), step_operation("adamw", parameters), dropped),
+        operations=_training(step) if timed else (),
         repeat=steps,
         unit="rows",
         units=step.batch,
@@ -250,7 +248,7 @@ def phases(step: TextStep, *, steps: int, evaluations: int, held_out: int, writt
     evaluate = Phase(
         name="evaluate",
         parts=(*kept, activations, WORKSPACE),
-        operations=tuple(operations(step, rows=held_out, train=False)),
+        operations=tuple(operations(step, rows=held_out, train=False)) if timed else (),
         repeat=evaluations if steps else 1,
     )
     save = Phase(
@@ -263,12 +261,19 @@ def phases(step: TextStep, *, steps: int, evaluations: int, held_out: int, writt
     return (
         *((train,) if steps else ()),
         *((evaluate,) if held_out else ()),
-        *((_writing(step, kept, written),) if written else ()),
+        *((_writing(step, kept, written, timed),) if written else ()),
         *((save, export) if steps else ()),
     )
 
 
-def _writing(step: TextStep, kept: tuple[Part, ...], rows: int) -> Phase:
+def _training(step: TextStep) -> tuple[Operation, ...]:
+    """One optimizer step: forward and backward, AdamW, and what the dropouts draw."""
+    drawn = random_numbers(step)
+    dropped = Operation(kind="random", written=drawn, only="cpu", label="random numbers of the dropouts, by one thread")
+    return (*operations(step, rows=step.batch), step_operation("adamw", step.parameters), dropped)
+
+
+def _writing(step: TextStep, kept: tuple[Part, ...], rows: int, timed: bool) -> Phase:
     """Output token by token: the encoder reads the rows once, then every token reads all weights of the decoder again.
 
     Memory: keys and values of what was read (for each decoder layer) and of what was written so far, both once for
@@ -280,7 +285,28 @@ def _writing(step: TextStep, kept: tuple[Part, ...], rows: int) -> Phase:
     work = float(step.micro * step.length * (e * (2 * n.ffn + 4 * n.inner) + 12 * n.width))
     # a cast of every weight lives until autocast ends
     work += step.micro * beams * n.vocab * 12.0 + (2.0 * (n.layers + n.vocab * n.width) if step.bf16 else 0.0)
-    reading = replace(step, target=1, beams=1)
+    return Phase(
+        name="write",
+        parts=(
+            *kept,
+            Part(
+                name="kv_cache",
+                bytes=Range.exact(cache),
+                equation=f"{step.micro} rows x {beams} beams x ({step.length} read + {step.target} written)",
+            ),
+            Part(name="activations", bytes=Range.within(work, 0.3, 0.3), equation=f"{step.micro} rows"),
+            WORKSPACE,
+        ),
+        operations=_written(step, rows, cache) if timed else (),
+        unit="rows",
+        units=rows,
+    )
+
+
+def _written(step: TextStep, rows: int, cache: float) -> tuple[Operation, ...]:
+    """The encoder over all rows once, then token by token. cache: bytes of keys and values of one micro-batch."""
+    n, e, beams = step.net, 2 if step.bf16 else 4, step.beams
+    reading = msgspec.structs.replace(step, target=1, beams=1)
     weights = n.decoder * n.decoder_layer + n.vocab * n.width
     turns = step.target * max(1.0, rows / step.micro)
     token = Operation(
@@ -295,19 +321,4 @@ def _writing(step: TextStep, kept: tuple[Part, ...], rows: int) -> Phase:
         shape=(step.micro * beams, n.ffn, n.width),
         label="written token by token",
     )
-    return Phase(
-        name="write",
-        parts=(
-            *kept,
-            Part(
-                name="kv_cache",
-                bytes=Range.exact(cache),
-                equation=f"{step.micro} rows x {beams} beams x ({step.length} read + {step.target} written)",
-            ),
-            Part(name="activations", bytes=Range.within(work, 0.3, 0.3), equation=f"{step.micro} rows"),
-            WORKSPACE,
-        ),
-        operations=(*operations(reading, rows=rows, train=False), token),
-        unit="rows",
-        units=rows,
-    )
+    return (*operations(reading, rows=rows, train=False), token)

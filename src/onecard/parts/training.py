@@ -8,11 +8,10 @@ Saved bytes are counted from the operators of the net as PyTorch's autograd keep
 each backward needs); the tests count the same on the running net with saved-tensor hooks.
 """
 
-from dataclasses import dataclass
+import msgspec
 
 
-@dataclass(frozen=True, kw_only=True)
-class Saved:
+class Saved(msgspec.Struct, frozen=True, kw_only=True):
     """Bytes per token of a micro-batch."""
 
     layer: float
@@ -27,8 +26,7 @@ class Saved:
     """live at the loss: logits, their fp32 copy, log-softmax and gradient"""
 
 
-@dataclass(frozen=True, kw_only=True)
-class Moment:
+class Moment(msgspec.Struct, frozen=True, kw_only=True):
     """The highest point of a step, in bytes."""
 
     activations: float

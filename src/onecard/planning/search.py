@@ -172,9 +172,12 @@ def _widen(choices: tuple[Choice, ...], subset: tuple[Choice, ...], at: Position
 
 
 def _first(path: list[Position], holds: Holds) -> Position | None:
+    # The two ends first: most questions end at the one that everybody wants, and none is left where the other will not do.
+    if holds(path[0]):
+        return path[0]
     if not holds(path[-1]):
         return None
-    low, high = 0, len(path) - 1
+    low, high = 1, len(path) - 1
     while low < high:
         middle = (low + high) // 2
         if holds(path[middle]):

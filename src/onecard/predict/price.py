@@ -16,7 +16,6 @@ from onecard.predict.energy import joules
 from onecard.predict.factors import Factors
 from onecard.predict.memory import elsewhere
 from onecard.predict.memory import memory as counted_memory
-from onecard.predict.peak import traced_memory
 from onecard.predict.time import PhaseSeconds, time_phase
 
 
@@ -74,7 +73,17 @@ def price(
 
 def price_memory(cost: Cost, device: Device, budget: int | None = None) -> Memory:
     """Only the memory of `price`: what a search asks of every candidate. A Cost with events is replayed."""
-    return traced_memory(cost, device, budget) if cost.events is not None else counted_memory(cost, device, budget)
+    if cost.events is None:
+        return counted_memory(cost, device, budget)
+    from onecard.predict.peak import traced_memory  # a counted plan needs no allocator
+
+    return traced_memory(cost, device, budget)
+
+
+def likely_seconds(cost: Cost, device: Device, factors: Factors | None = None) -> float:
+    """Only `total_seconds.likely` of `price`: what a limit of time asks of every candidate."""
+    priced = ((phase, time_phase(phase, device, cost.runtime, factors)) for phase in cost.phases if phase.operations)
+    return sum(seconds.seconds.likely * phase.repeat for phase, seconds in priced)
 
 
 def _terms(cost: Cost, device: Device, memory: Memory, phases: dict[str, PhaseSeconds]) -> tuple[Term, ...]:

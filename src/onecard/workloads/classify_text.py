@@ -99,8 +99,11 @@ def course_of(settings: Settings, known: int | None = None) -> Epochs:
     )
 
 
-def cost(settings: Settings) -> Cost:
-    """Counted from the shapes for texts of full length; parts/text_training.py has each formula."""
+def cost(settings: Settings, timed: bool = True) -> Cost:
+    """Counted from the shapes for texts of full length; parts/text_training.py has each formula.
+
+    timed: with the operations, or memory alone.
+    """
     net, course = net_of(settings), course_of(settings)
     step = TextStep(
         net=net,
@@ -115,7 +118,7 @@ def cost(settings: Settings) -> Cost:
     held_out = min(2000, max(1, round(course.rows * settings.held_out / (1 - settings.held_out))))
     return Cost(
         runtime="torch",
-        phases=phases(step, steps=course.steps, evaluations=EVALUATIONS + 1, held_out=held_out),
+        phases=phases(step, steps=course.steps, evaluations=EVALUATIONS + 1, held_out=held_out, timed=timed),
         extra={"parameters": step.parameters, "steps": course.steps, "rows": course.rows},
         notes=(
             f"{step.parameters / 1e6:.1f} M parameters, {course.steps:,} steps of {course.batch} rows",
@@ -124,9 +127,14 @@ def cost(settings: Settings) -> Cost:
     )
 
 
+def held(settings: Settings) -> Cost:
+    """The Cost without its operations."""
+    return cost(settings, timed=False)
+
+
 def choices(settings: Settings) -> tuple[Choice, ...]:
     """What costs only time."""
-    return micro_choices(settings, cost)
+    return micro_choices(settings, held)
 
 
 def ladder(settings: Settings) -> tuple[Rung, ...]:
@@ -238,6 +246,7 @@ def needs(settings: Settings) -> tuple[Need, ...]:
 workload = Workload(
     settings=Settings,
     cost=cost,
+    held=held,
     choices=choices,
     needs=needs,
     build=build,

@@ -24,7 +24,7 @@ from onecard.core.session import Session
 from onecard.core.workload import Need, Workload
 from onecard.engines import conversations
 from onecard.parts.course import divisor
-from onecard.parts.finetuning import Tuning, phases, trained_shapes
+from onecard.parts.finetuning import Tuning, elements, phases, trained_shapes
 from onecard.parts.transformer import parameters
 
 _ASKED = 3
@@ -137,7 +137,7 @@ def tuning_of(settings: Settings) -> Tuning:
 def cost(settings: Settings) -> Cost:
     """Counted from the model's shapes; parts/finetuning.py has each formula."""
     model, tuning = model_of(settings.model), tuning_of(settings)
-    trained = sum(a * (b[0] if b else 1) for a, *b in trained_shapes(model, tuning))
+    trained = elements(trained_shapes(model, tuning))
     return Cost(
         runtime="torch",
         phases=phases(model, tuning),
@@ -262,7 +262,7 @@ def run(settings: Settings, session: Session) -> dict[str, Any]:
         epochs=settings.epochs if settings.steps is None else None,
         gguf=settings.export == "gguf",
         asked=_ASKED,
-        trained_bytes=4.0 * sum(a * (b[0] if b else 1) for a, *b in trained_shapes(model, tuning_of(settings))),
+        trained_bytes=4.0 * elements(trained_shapes(model, tuning_of(settings))),
         model_bytes=2.0 * parameters(model),
     )
 

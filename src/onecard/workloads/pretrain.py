@@ -11,7 +11,7 @@ micro-batch (after an out of memory) changes neither the data nor the effective 
 """
 
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Annotated, Any, Literal
 
 import msgspec
@@ -372,7 +372,7 @@ def _restore(session: Session, state: State, watch: Any) -> bool:
     if saved is None:
         return False
     state.step = saved["step"]
-    state.course = replace(state.course, **{k: saved[k] for k in ("steps", "warmup", "every")})
+    state.course = msgspec.structs.replace(state.course, **{k: saved[k] for k in ("steps", "warmup", "every")})
     watch.start -= saved["elapsed"]
     return True
 

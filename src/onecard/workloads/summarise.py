@@ -95,9 +95,14 @@ def cost(settings: Settings) -> Cost:
     return pairs_run.cost(settings, task(settings))
 
 
+def held(settings: Settings) -> Cost:
+    """The Cost without its operations."""
+    return pairs_run.cost(settings, task(settings), timed=False)
+
+
 def choices(settings: Settings) -> tuple[Choice, ...]:
     """What costs only time."""
-    return micro_choices(settings, cost)
+    return micro_choices(settings, held)
 
 
 def ladder(settings: Settings) -> tuple[Rung, ...]:
@@ -129,6 +134,7 @@ def needs(settings: Settings) -> tuple[Need, ...]:
 workload = Workload(
     settings=Settings,
     cost=cost,
+    held=held,
     choices=choices,
     needs=needs,
     build=build,
