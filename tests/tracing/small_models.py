@@ -10,6 +10,21 @@ from torch import nn
 from torch.nn import functional as F
 from torch.utils.checkpoint import checkpoint
 
+from onecard.tracing.fake_cuda.disguise import disguised
+from onecard.tracing.fake_cuda.parameters import movable_parameters
+
+
+@contextlib.contextmanager
+def plain():
+    """As on a card: libraries do not see the fakes, and no oneDNN kernels with workspaces of their own."""
+    before = torch._C._get_mkldnn_enabled()
+    torch._C._set_mkldnn_enabled(False)
+    try:
+        with movable_parameters(), disguised():
+            yield
+    finally:
+        torch._C._set_mkldnn_enabled(before)
+
 
 class Residual(nn.Module):
     def __init__(self, width):

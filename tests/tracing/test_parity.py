@@ -3,31 +3,16 @@
 Both run on the CPU, where both can; the fake one with no data at all.
 """
 
-import contextlib
 import gc
 import warnings
 
 import pytest
 import torch
-from small_models import MODELS
+from small_models import MODELS, plain
 
-from onecard.tracing.fake_cuda.disguise import disguised
-from onecard.tracing.fake_cuda.parameters import movable_parameters
 from onecard.tracing.storages import Storages
 from onecard.tracing.tracker import FakeTrace, RealTrace, Watcher
 from onecard.tracing.values import Values
-
-
-@contextlib.contextmanager
-def plain():
-    """As on a card: libraries do not see the fakes, and no oneDNN kernels with workspaces of their own."""
-    before = torch._C._get_mkldnn_enabled()
-    torch._C._set_mkldnn_enabled(False)
-    try:
-        with movable_parameters(), disguised():
-            yield
-    finally:
-        torch._C._set_mkldnn_enabled(before)
 
 
 def watched(make, fake):

@@ -14,6 +14,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from onecard.tracing import engine
 from onecard.tracing.counting import Counter, Operators
 from onecard.tracing.phases import Phases
+from onecard.tracing.remembered import Remembered
 from onecard.tracing.scratch import Scratch
 from onecard.tracing.storages import Storages
 from onecard.tracing.values import Values
@@ -161,6 +162,7 @@ class FakeTrace(FakeTensorMode):
         super().__init__(allow_non_fake_inputs=True)
         self.watcher = watcher
         self._inside = False
+        self._run = Remembered(self).run
 
     @classmethod
     def _should_skip_dynamo(cls) -> bool:
@@ -169,14 +171,16 @@ class FakeTrace(FakeTensorMode):
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         if func is _device and not self.in_kernel_invocation:
             return args[0].fake_device  # asked for each tensor of each foreach optimizer
-        if self._inside or func in QUESTIONS:  # or an operator that the fake mode decomposes: one kernel on a card
+        if self._inside:  # an operator that the fake mode decomposes: one kernel on a card
             return self.dispatch(func, types, args, kwargs or {})
+        if func in QUESTIONS:
+            return self._run(func, types, args, kwargs or {})
         if is_composite(func):
             with self:
                 return func.decompose(*args, **(kwargs or {}))
         self._inside = True
         try:
-            return self.watcher.call(self.dispatch, func, types, args, kwargs or {})
+            return self.watcher.call(self._run, func, types, args, kwargs or {})
         finally:
             self._inside = False
 
