@@ -46,6 +46,12 @@ def context_of(cost: Cost) -> Range:
     return max(parts, key=lambda r: r.likely, default=Range.exact(0))
 
 
+def unseen_of(cost: Cost) -> Range:
+    """Workspaces that a trace knows nothing of but how large they can become: nothing is likely, all of it is possible."""
+    parts = [p.bytes for phase in cost.phases for p in phase.parts if p.name == "workspace" and not p.bytes.likely]
+    return max(parts, key=lambda r: r.high, default=Range.exact(0))
+
+
 def fitting_replay(
     events: Events, settings: AllocatorSettings, capacity: int | None, allowed: int | None, timeline: bool = False
 ) -> Replay:
@@ -83,11 +89,14 @@ def traced_memory(
     slack = reserved.peak_reserved - held.total
     spread = Range(peak.low - reserved.peak_reserved, 0, peak.high - reserved.peak_reserved)
     parts["other"] = parts.get("other", Range.exact(0)) + Range.exact(slack) + spread
+    unseen = unseen_of(cost)
+    if unseen.high:
+        parts["workspace"] = parts.get("workspace", Range.exact(0)) + unseen
     if context.likely:
         parts["context"] = context
     host = {p.name: p.bytes for phase in cost.phases for p in phase.parts if p.place == "host"}
     return Memory(
-        peak_bytes=peak + context,
+        peak_bytes=peak + unseen + context,
         phase=max(reserved.phases, key=lambda p: p.allocated).name,
         parts={name: parts[name] for name in PARTS if name in parts},
         host_parts=host,
@@ -95,8 +104,8 @@ def traced_memory(
         free_bytes=device.memory_free,
         host_usable_bytes=device.host_total if device.host_free is None else device.host_free,
         allocated=Range.within(reserved.peak_allocated, SPREAD / 2, SPREAD / 2),
-        reserved=peak,
-        bases=dict.fromkeys(parts, "traced"),
+        reserved=peak + unseen,
+        bases={**dict.fromkeys(parts, "traced"), **({"workspace": "guess"} if unseen.high else {})},
     )
 
 

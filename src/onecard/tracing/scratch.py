@@ -6,6 +6,7 @@ card; `guess`: plausible, unproven, so that it widens the range of an Estimate. 
 
 import re
 from collections.abc import Callable, Sequence
+from math import prod
 from typing import Any, NamedTuple
 
 import torch
@@ -116,6 +117,49 @@ def _bnb_matmul(args: Sequence[Any], kwargs: dict[str, Any], profile: Profile) -
     return sizes
 
 
+def reordered_bytes(operator: str, args: Sequence[Any]) -> int:
+    """Bytes of a convolution's input, weight and result, which its kernels may copy into another order.
+
+    The matrix units take images with their channels together; where they lie channel by channel, cuDNN either reorders all three in
+    its workspace (its profiles show nchwToNhwc kernels) or takes another kernel. Images that lie as wanted need no copy, and the
+    gradient of the weight is then summed in fp32 parts.
+    """
+    if operator == "aten::convolution_backward":
+        result, images, weight = args[:3]
+        size = result.numel() * result.element_size()
+    else:
+        images, weight = args[:2]
+        size = prod(result_shape(images.shape, weight.shape, *args[3:9])) * images.element_size()
+    if images.dim() == 4 and images.is_contiguous(memory_format=torch.channels_last) and not images.is_contiguous():
+        return int(weight.numel() * 4)
+    return int(size + images.numel() * images.element_size() + weight.numel() * weight.element_size())
+
+
+def result_shape(
+    images: Sequence[int],
+    weight: Sequence[int],
+    stride: Sequence[int],
+    padding: Sequence[int],
+    dilation: Sequence[int],
+    transposed: bool,
+    output_padding: Sequence[int],
+    groups: int,
+) -> list[int]:
+    """Shape of a convolution's result (torch.nn.Conv2d and ConvTranspose2d give the formulas)."""
+    found = [images[0], weight[1] * groups if transposed else weight[0]]
+    for place, size in enumerate(images[2:]):
+
+        def of(values: Sequence[int], place: int = place) -> int:
+            return values[place] if len(values) > 1 else values[0]
+
+        reach = of(dilation) * (weight[2 + place] - 1)
+        if transposed:
+            found.append((size - 1) * of(stride) - 2 * of(padding) + reach + of(output_padding) + 1)
+        else:
+            found.append((size + 2 * of(padding) - reach - 1) // of(stride) + 1)
+    return found
+
+
 RULES: dict[str, Rule] = {
     "aten::_scaled_dot_product_flash_attention_backward": Rule(
         _flash_backward, "source", "aten/src/ATen/native/transformers/cuda/flash_attn/flash_api.cpp, mha_bwd"
@@ -186,7 +230,8 @@ class Scratch:
         self.workspace = workspace_bytes(setting) if setting else profile.blas_workspace
         self.used: dict[str, int] = {}
         """largest guess of each operator whose rule is one, in bytes"""
-        self.convolutions = 0
+        self.unseen = 0
+        """bytes at most of the workspace of a convolution, which the card chooses and this trace does not see"""
         self._warm: set[bool] = set()
 
     def concerns(self, operator: str) -> bool:
@@ -209,7 +254,7 @@ class Scratch:
             self._warm.add(in_backward)
             return [(self.workspace, True, "cuBLAS workspace")]
         if operator in CONVOLUTIONS:
-            self.convolutions += 1
+            self.unseen = max(self.unseen, reordered_bytes(operator, args))
             return []
         rule = RULES[operator]
         sizes = [size for size in rule.sizes(args, kwargs, self.profile) if size]
@@ -230,8 +275,11 @@ class Scratch:
             for operator, size in sorted(self.used.items())
             if size >= MiB
         ]
-        if self.convolutions:
-            notes.append("workspaces of cuDNN convolutions are chosen on the card and not in this trace")
+        if self.unseen:
+            notes.append(
+                f"workspaces of cuDNN convolutions are chosen on the card: none are counted, up to {self.unseen / MiB:,.0f} MiB "
+                "(copies in another order) are in the range"
+            )
         return notes
 
 

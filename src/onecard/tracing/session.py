@@ -105,6 +105,9 @@ class Trace:
             parts = tuple(_part(part, size) for part, size in sorted(held.items(), key=lambda h: -h[1]))
             if name != BUILD and self.scratch.guessed:
                 parts = _widened(parts, self.scratch.guessed)
+            if name != BUILD and self.scratch.unseen:
+                unseen = Range(low=0, likely=0, high=self.scratch.unseen)
+                parts += (Part(name="workspace", bytes=unseen, basis="guess", equation="workspace of a convolution"),)
             parts += (Part(name="context", bytes=self.profile.context, basis="guess"),)
             tf32 = torch.backends.cuda.matmul.allow_tf32
             operations = [] if name == BUILD else self.operations.operations(name, self._before_last, tf32)
