@@ -98,6 +98,12 @@ torch.save({"w": torch.ones(2)}, "model.pt")
         ("this is no Python", "raised SyntaxError"),
         ("import ctypes\nctypes.string_at(0)", r"crashed \(signal 11, SIGSEGV\)"),
         ("import torch\ntorch.eye(3).to_sparse().cuda()", "sparse tensors, which are not traced"),
+        ("import torch\ntorch.nn.LazyLinear(3).cuda()(torch.ones(2, 4, device='cuda'))", "lazy layers"),
+        (
+            "import torch\nfrom torch.nn.utils.rnn import pack_padded_sequence\n"
+            "pack_padded_sequence(torch.ones(3, 2, 4, device='cuda'), torch.tensor([3, 1]))",
+            "packs sequences",
+        ),
     ],
 )
 def test_a_program_without_an_answer_is_explained(traced, code, what):

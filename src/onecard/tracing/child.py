@@ -141,6 +141,18 @@ def explain(error: BaseException, job: Job) -> Problem:
             why=f"a trace has nobody to answer; {where}",
             next="give it what it asks for as arguments, or trace a function that builds the step",
         )
+    if "_pack_padded_sequence" in said:
+        return Problem(
+            what=f"{name} packs sequences of different lengths, which are not traced",
+            why=f"how much is packed follows from values that a trace does not have; {where}",
+            next="trace the step with the padded batch given to the recurrent layer: it holds at least as much",
+        )
+    if "UninitializedParameter" in said:
+        return Problem(
+            what=f"{name} has lazy layers, whose weights have no shape before the first call",
+            why=where,
+            next="give the layers their sizes, as nn.Linear(inputs, outputs) in the place of nn.LazyLinear(outputs)",
+        )
     if kind in ("DataDependentOutputException", "DynamicOutputShapeException", "UnsupportedOperatorException"):
         return Problem(
             what=f"{name} uses an operator that has no meaning on fake tensors: {said}",
