@@ -313,7 +313,18 @@ NOT_IN_A_FILE = {
 }
 
 
-@pytest.mark.parametrize("each", [m for m in models() if m.kind == "decoder"], ids=lambda m: m.name)
+def one_a_family() -> list:
+    """All decoders; those that are not the first of their family are slow."""
+    seen: set[str] = set()
+    found = []
+    for each in models():
+        if each.kind == "decoder":
+            found.append(pytest.param(each, id=each.name, marks=[pytest.mark.slow] if each.family in seen else []))
+            seen.add(each.family)
+    return found
+
+
+@pytest.mark.parametrize("each", one_a_family())
 def test_the_header_of_every_catalogue_model_reads_back_as_it(each: Model):
     """The tensors that the formulas give and the key-values that the synthetic file gets, read as a header."""
     listed = [GgufTensor(t.name, "F16", t.shape, 0, 0) for t in tensors(each)]

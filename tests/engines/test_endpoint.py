@@ -81,7 +81,7 @@ def serve():
     def start(behaviour=lambda n: "well"):
         server = ThreadingHTTPServer(("127.0.0.1", 0), Server)
         server.behaviour, server.bodies, server.stalled = behaviour, [], threading.Event()
-        threading.Thread(target=server.serve_forever, daemon=True).start()
+        threading.Thread(target=server.serve_forever, args=(0.01,), daemon=True).start()
         started.append(server)
         return server, f"http://127.0.0.1:{server.server_port}"
 

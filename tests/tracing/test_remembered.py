@@ -49,7 +49,10 @@ def events(make, remember, monkeypatch):
     return storages.events(), counter.rows
 
 
-@pytest.mark.parametrize("name", ["cnn", "gpt", "gpt with dropout", "accumulation", "checkpointed", "gan", "lstm"])
+SLOW = ("gpt", "gpt with dropout", "accumulation", "checkpointed", "lstm")
+
+
+@pytest.mark.parametrize("name", ["cnn", "gan", *(pytest.param(name, marks=pytest.mark.slow) for name in SLOW)])
 def test_a_trace_that_remembers_is_the_trace_that_does_not(name, monkeypatch):
     assert events(MODELS[name], True, monkeypatch) == events(MODELS[name], False, monkeypatch)
 
