@@ -78,7 +78,7 @@ def _arithmetic(operation: Operation, device: Device) -> float:
             share *= head / (ceil(head / 32) * 32)
     else:
         if operation.kind == "convolution":
-            share *= CONVOLUTION_FAST if name in FAST else CONVOLUTION
+            share *= CONVOLUTION_FAST if name in FAST and not ordinary else CONVOLUTION
         share *= wave(operation, device.multiprocessors)
     return operation.flops / (peak * share)
 
