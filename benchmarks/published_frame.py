@@ -109,6 +109,7 @@ TARGETS: dict[str, Limit] = {
     "transformers, vLLM, SGLang, ExLlama, AWQ rates": Limit(median=0.12, p90=0.30, width=1.6),
     "training, peak memory": Limit(median=0.05, p90=0.12, width=1.3),
     "fine-tuning, speed": Limit(median=0.15, p90=0.30, width=1.6),
+    "BERT, ResNet-50 of NVIDIA, speed": Limit(median=0.15, p90=0.30, width=1.85),
     "training, which batch runs": Limit(median=0.0, p90=1.0, coverage=0.9, width=1.0),
 }
 

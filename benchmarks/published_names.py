@@ -158,10 +158,12 @@ def cards_named(gpu: str) -> tuple[str, int]:
 def device(gpu: str, memory: str) -> Device:
     """The Device of a published card name; `memory` in GB tells variants of one name apart."""
     name, several = cards_named(gpu)
+    name = re.sub(r"^Lambda ?Cloud( —)? ", "", name)  # where a card was rented
     name = re.sub(r"\b(NVIDIA|AMD|Intel|Tesla|Instinct) (?=\S)", "", name) if name.count(" ") > 1 else name
     reasons: list[str] = []
     size = gigabytes(memory) or next((float(n) for n in re.findall(r" (\d+) ?GB$", name, re.IGNORECASE)), None)
-    for given in dict.fromkeys((_CARDS.get(name, name), cards_named(gpu)[0])):
+    # Turing's workstation cards are often called without "Quadro"; their memory tells them from Ada's of the same name.
+    for given in dict.fromkeys((_CARDS.get(name, name), cards_named(gpu)[0], f"Quadro {name}")):
         found = _found(given, size, several, reasons)
         if found is not None:
             return found

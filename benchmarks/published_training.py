@@ -27,6 +27,7 @@ from onecard.predict.time import time_phase
 from onecard.workloads import finetune
 
 MEMORY, SPEED, BRACKETS = "training, peak memory", "fine-tuning, speed", "training, which batch runs"
+EXAMPLES = "BERT, ResNet-50 of NVIDIA, speed"
 
 EAGER_CONTEXT = 1343 * MiB
 """CUDA context with all kernels loaded at once (CUDA below 11.7), as the BERT page shows it for PyTorch of 2022; later
@@ -151,21 +152,21 @@ def training_rate(row: Row) -> Mapped:
     elif "transformers docs" in row["source"]:
         case = training_cases.bert(row)
     else:
-        raise Unmapped("its program is not traced yet")
+        case = training_cases.example(row)
     batch = int(float(row["batch"]))
     return Mapped(
         measured=float(row["value"]),
         predicted=step_seconds(row, case, batch).rate(batch),
         engine="eager PyTorch",
         quantity="speed",
-        target=SPEED if row["task"] == "nlp_finetuning" else "",
+        target=SPEED if "transformers docs" in row["source"] else EXAMPLES if case.module == "nets_examples" else "",
     )
 
 
 def image_rate(row: Row) -> Mapped:
     """Images per second of a forward pass."""
     if "timm" not in row["source"]:
-        raise Unmapped("its program is not traced yet")
+        return training_rate(row)
     if "dynamo" in row["source"]:
         raise Unmapped("compiled: a trace sees the eager program")
     batch = int(float(row["batch"]))
@@ -233,6 +234,8 @@ MAPPERS: dict[tuple[str, str], Mapper] = {
     ("speed", "cnn_training"): training_rate,
     ("speed", "cnn_inference"): image_rate,
     ("speed", "diffusion_inference"): denoising_rate,
+    ("speed", "training"): training_rate,
+    ("speed", "nlp_inference"): training_rate,
 }
 SPLITS: dict[tuple[str, str], Splitter] = dict.fromkeys(MAPPERS, _held_out) | {
     ("speed", "llm_finetuning"): _by_base,

@@ -10,11 +10,14 @@ from typing import Any
 
 import msgspec
 from published_frame import Row, Unmapped
+from published_names import device_of
 
 LADDER = (1024, 768, 512, 384, 256, 192, 128, 96, 64, 48, 32, 24, 16, 12, 8, 6, 4, 2, 1)
 """the batch sizes that timm's script steps through when one does not run"""
 
 
+DEVICE_BOUND = 16
+"""images from which on a pass of NVIDIA's ResNet-50 is not the host's: below, all of them take 10 to 14 ms"""
 INFERRED = 32
 """images of the traced forward passes; rows have 256 and more"""
 
@@ -113,6 +116,31 @@ def denoising(row: Row) -> Case:
     return Case(module="nets_unet", arguments=arguments, card_class=card, steps=1)
 
 
+def example(row: Row) -> Case:
+    """BERT on SQuAD and ResNet-50 of NVIDIA's examples, by NVIDIA and by Lambda; every batch is traced as it is."""
+    name, given = row["model"], row["precision"]
+    batch = int(float(row["batch"]))
+    if name.startswith("ResNet-50"):
+        if "lambdal" in row["source"]:
+            raise Unmapped("how its images lie and are loaded is not in the row")
+        if batch < DEVICE_BOUND:
+            raise Unmapped("a pass of few images takes as long as the host needs, and the host is not in the row")
+        precision = "amp" if "amp" in given else "fp32"
+        arguments: dict[str, Any] = {"net": "resnet50", "batch": batch, "precision": precision}
+        return Case(module="nets_examples", arguments=arguments, card_class="sm_70", steps=1)
+    if "SQuAD" not in name:
+        raise Unmapped("its program is not traced yet")
+    if given == "fp32/tf32":
+        if float(device_of(row).compute_capability or 0) >= 8:
+            raise Unmapped("fp32, or TF32: the container's setting is not in the row")
+        given = "fp32"
+    arguments = {
+        "net": "squad", "size": "large" if "large" in name else "base", "batch": batch,
+        "precision": "amp" if "amp" in given else given, "tokens": 384, "train": "infer" not in row["metric"],
+    }  # fmt: skip
+    return Case(module="nets_examples", arguments=arguments, card_class="sm_80", steps=2 if arguments["train"] else 1)
+
+
 def larger(batch: int) -> int | None:
     """The next larger batch that timm's script would have tried before."""
     at = LADDER.index(batch)
@@ -126,6 +154,11 @@ def cases(row: Row) -> list[Case]:
     if row.file == "memory" and row["task"] == "llm_finetuning" and "QwenLM" in row["source"]:
         try:
             return [qwen(row)]
+        except Unmapped:
+            return []
+    if "DeepLearningExamples" in row["source"] or "lambdal" in row["source"]:
+        try:
+            return [example(row)] if row.file == "speed" else []
         except Unmapped:
             return []
     if row["task"] == "nlp_finetuning" and "transformers docs" in row["source"]:
