@@ -4,22 +4,20 @@ Counted for llama-like blocks (RMS norm, gated feed-forward) in transformers 5 w
 against traces of the very trainer step.
 """
 
+from dataclasses import replace
+
 import msgspec
 
 from onecard.core.cost import Operation, Part, Phase
 from onecard.core.model import Model
 from onecard.core.ranges import Range
+from onecard.parts import chunked_loss
 from onecard.parts.gpt import WORKSPACE, scaled
 from onecard.parts.lora import adapted, lora_parameters, lora_shapes
 from onecard.parts.optimizer import state_bytes, step_operation
 from onecard.parts.quantized import gptq_bytes, nf4_bytes
-from onecard.parts.training import Saved, worst_moment
+from onecard.parts.training import Moment, Saved, holes, worst_moment
 from onecard.parts.transformer import parameters, tensors
-
-LOSS_TILE = (4096, 32768)
-"""tokens and vocabulary entries whose logits exist at once: TRL folds the loss tile by tile
-(trl.kernels.chunked_logprob, TOKEN_CHUNK_SIZE and the caller's chunk_size in 1.16)"""
-
 
 PACKED = {"qlora": ("bitsandbytes", "nf4", 0.52, 2.0), "gptq": ("gptq", "gptq-int4", 7.5, 9.0)}
 """methods whose base model is in 4 bits -> whose kernels unpack it, the format, and bytes read and written for each weight
@@ -106,17 +104,8 @@ def saved(model: Model, tuning: Tuning) -> Saved:
         layer_input=stream * h,
         layer_work=e * (2 * h + 3 * f) + 4 * q,
         ends=(4 + 2 * stream) * h,
-        loss=_tile(tokens, e) / tokens + 4 * h,
+        loss=chunked_loss.buffer(tokens, e) / tokens + 4 * h,
     )
-
-
-def _tile(tokens: int, element: int) -> float:
-    """Bytes of the logits that exist at once; the buffer is a whole tile wide also for a small vocabulary.
-
-    With Triton (Linux) nothing else is as large. Without it the tile is folded by plain operators: about 32 bytes more
-    for each token and vocabulary entry of a tile.
-    """
-    return float(min(tokens, LOSS_TILE[0]) * LOSS_TILE[1] * element)
 
 
 def phases(model: Model, tuning: Tuning) -> tuple[Phase, ...]:
@@ -125,21 +114,31 @@ def phases(model: Model, tuning: Tuning) -> tuple[Phase, ...]:
     trained = sum(rows for rows in (_count(s) for s in shapes))
     full = tuning.method == "full"
     element = 2 if full and tuning.precision == "bf16" else 4
+    computed = 4 if tuning.precision == "fp32" else 2
     state = state_bytes(tuning.optimizer, shapes, element)
     paged = tuning.optimizer.startswith("paged")
     weights = weight_bytes(model, tuning) + (0 if full else 4 * trained)
     tokens = tuning.micro * tuning.sequence
     outside = sum(t.elements for t in tensors(model) if t.layer is None)
     per_layer = (trained - (outside if full else 0)) / model.layers * element
-    moment = worst_moment(
-        saved(model, tuning),
-        tokens=tokens,
-        layers=model.layers,
-        layer_gradients=per_layer,
-        other_gradients=outside * element if full else 0,
-        accumulating=tuning.micro < tuning.batch,
-        checkpointing=tuning.checkpointing,
-    )
+
+    def walked(held: Saved) -> Moment:
+        return worst_moment(
+            held,
+            tokens=tokens,
+            layers=model.layers,
+            layer_gradients=per_layer,
+            other_gradients=outside * element if full else 0,
+            accumulating=tuning.micro < tuning.batch,
+            checkpointing=tuning.checkpointing,
+        )
+
+    held = saved(model, tuning)
+    summing, head = chunked_loss.head_gradient(model.vocab, model.hidden, element) if full else (0.0, 0.0)
+    moment = walked(replace(held, loss=held.loss + head / tokens))
+    head *= moment.where == "loss"
+    folded = max(head, summing + chunked_loss.plain(tokens, model.vocab, model.hidden, computed))
+    beside = walked(replace(held, loss=held.loss + folded / tokens)).bytes - moment.bytes
     kept = (
         Part(name="weights", bytes=Range.exact(weights), equation=f"{tuning.method}, {parameters(model):,} parameters"),
         Part(
@@ -152,9 +151,10 @@ def phases(model: Model, tuning: Tuning) -> tuple[Phase, ...]:
     casts = _casts(model, tuning, trained)
     where = f"at the {moment.where}: {tuning.micro} x {tuning.sequence} tokens"
     work = _operations(model, tuning)
-    trained_part = Part(name="activations", bytes=Range.within(moment.activations + casts, 0.1, 0.1), equation=where)
+    lived = Range.within(moment.activations - head + casts, 0.1, 0.1)
+    summed = Part(name="workspace", bytes=Range.exact(head), equation="the head's gradient, summed in fp32")
     evaluated = tuning.eval_micro * tuning.sequence * (12.0 * model.hidden + 4.0 * model.ffn) + casts
-    evaluated += _tile(tuning.eval_micro * tuning.sequence, 2)
+    evaluated += chunked_loss.buffer(tuning.eval_micro * tuning.sequence, 2)
     evaluations = -(-tuning.steps // tuning.every)
     return (
         Phase(
@@ -162,7 +162,10 @@ def phases(model: Model, tuning: Tuning) -> tuple[Phase, ...]:
             parts=(
                 *kept,
                 Part(name="gradients", bytes=Range.exact(moment.gradients), equation=where),
-                trained_part,
+                Part(name="activations", bytes=lived, equation=where),
+                *((summed,) if head else ()),
+                _folding(tokens, model, beside),
+                *holes(held, tokens=tokens, layers=model.layers, checkpointing=tuning.checkpointing),
                 WORKSPACE,
             ),
             operations=(*work, step_operation(tuning.optimizer, trained, element=element)),
@@ -172,7 +175,18 @@ def phases(model: Model, tuning: Tuning) -> tuple[Phase, ...]:
         ),
         Phase(
             name="evaluate",
-            parts=(*kept, Part(name="activations", bytes=Range.within(evaluated, 0.1, 0.1)), WORKSPACE),
+            parts=(
+                *kept,
+                Part(name="activations", bytes=Range.within(evaluated, 0.1, 0.1)),
+                _folding(
+                    tuning.eval_micro * tuning.sequence,
+                    model,
+                    chunked_loss.plain(
+                        tuning.eval_micro * tuning.sequence, model.vocab, model.hidden, computed, backward=False
+                    ),
+                ),
+                WORKSPACE,
+            ),
             operations=tuple(scaled(o, 0.5) for o in work),
             repeat=evaluations,
         ),
@@ -195,6 +209,17 @@ def phases(model: Model, tuning: Tuning) -> tuple[Phase, ...]:
             ),
             operations=(Operation(kind="copy", place="link", read=2.0 * parameters(model)),),
         ),
+    )
+
+
+def _folding(tokens: float, model: Model, size: float) -> Part:
+    """What a processor holds besides while the loss is folded; smaller blocks come from the heap like all activations."""
+    mapped = chunked_loss.block(tokens, model.vocab) > chunked_loss.MAPPED
+    return Part(
+        name="workspace" if mapped else "activations",
+        bytes=Range.within(size, 0.1, 0.1),
+        only="cpu",
+        equation="loss folded by plain operators: fp32 tensors as large as a tile of the logits",
     )
 
 
