@@ -58,3 +58,26 @@ def test_the_gradient_of_a_learnt_head_is_summed_in_fp32():
     """4 bytes for each weight of the head while tiles are summed up, and its cast to bf16 beside it at the end."""
     assert chunked_loss.head_gradient(1000, 10, 2) == (40_000, 60_000)
     assert chunked_loss.head_gradient(1000, 10, 4) == (40_000, 40_000)
+
+
+def test_a_card_and_a_processor_do_the_head_each_in_its_own_way():
+    """Three products of 2 x tokens x vocabulary x width either way; in fp32 only a processor's, and only it maps new tensors."""
+
+    def flops(found, compute):
+        return sum(o.flops for o in found if o.kind == "matmul" and o.compute == compute)
+
+    found = chunked_loss.operations(1024, 512, 49152, 576, element=2, learnt=False)
+    card, processor = ([o for o in found if o.only in ("", kind)] for kind in ("card", "cpu"))
+    product = 2.0 * 1024 * 49152 * 576
+    assert (flops(card, "bf16"), flops(card, "fp32")) == (3 * product, 0)
+    assert (flops(processor, "bf16"), flops(processor, "fp32")) == (2 * product, product)
+    assert [o.kind for o in card] == ["matmul"]
+    (new,) = [o for o in processor if o.kind == "map"]
+    assert new.written == 19 * 4 * 1024 * 49152
+    few = chunked_loss.operations(128, 128, 49152, 576, element=2, learnt=False)
+    assert [o.written for o in few if o.kind == "map"] == [0]
+
+
+def test_old_programs_with_all_logits_do_not_multiply_again():
+    old = chunked_loss.operations(512, 512, 32000, 64, element=2, learnt=False, twice=False)
+    assert sum(o.flops for o in old if o.only == "card") == 2 * 2.0 * 512 * 32000 * 64

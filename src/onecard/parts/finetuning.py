@@ -16,7 +16,7 @@ from onecard.parts.gpt import WORKSPACE, scaled
 from onecard.parts.lora import adapted, lora_parameters, lora_shapes
 from onecard.parts.optimizer import state_bytes, step_operation
 from onecard.parts.quantized import gptq_bytes, nf4_bytes
-from onecard.parts.training import Moment, Saved, holes, worst_moment
+from onecard.parts.training import Moment, Saved, attention_backward, holes, worst_moment
 from onecard.parts.transformer import parameters, tensors
 
 PACKED = {"qlora": ("bitsandbytes", "nf4", 0.52, 2.0), "gptq": ("gptq", "gptq-int4", 7.5, 9.0)}
@@ -230,6 +230,12 @@ def _count(shape: tuple[int, ...]) -> int:
     return total
 
 
+def _adapter_bytes(inputs: int, outputs: int, element: int, casts: bool) -> float:
+    """Bytes per token that an adapter moves beside its products, one way: its output scaled and added to that of the matrix; on
+    16-bit weights its input cast to fp32, and by autocast back again (peft 0.21, Linear.forward; its 4-bit layers leave it)."""
+    return 5.0 * element * outputs + (12.0 * inputs if casts else 0.0)
+
+
 def _casts(model: Model, tuning: Tuning, trained: int) -> float:
     """Copies that autocast makes of fp32 weights for the length of a forward pass, and the 4-bit layer being used."""
     if tuning.precision == "fp32":
@@ -247,7 +253,7 @@ def _operations(model: Model, tuning: Tuning) -> tuple[Operation, ...]:
     e = 2 if tuning.precision != "fp32" else 4
     tokens, passes = tuning.batch * tuning.sequence, tuning.batch / tuning.micro
     compute = "bf16" if e == 2 else "fp32"
-    linear = sum(t.elements for t in adapted(model, "all")) + model.hidden * model.vocab
+    linear = sum(t.elements for t in adapted(model, "all"))
     forwards = 2.0 if tuning.checkpointing else 1.0
     backwards = 2.0 if tuning.method == "full" else 1.0
     extra = 0 if tuning.method == "full" else lora_parameters(model, tuning.rank, tuning.target)
@@ -255,6 +261,12 @@ def _operations(model: Model, tuning: Tuning) -> tuple[Operation, ...]:
     pairs = len(adapted(model, tuning.target)) if extra else 0
     share = 3.0 if tuning.fused else 6.0
     streamed = e * (20.0 * model.hidden + 8.0 * width + 8.0 * model.ffn) * model.layers * tokens
+    casts = e == 2 and tuning.method not in PACKED
+    moved = (
+        tokens * sum(_adapter_bytes(t.shape[0], t.shape[1], e, casts) for t in adapted(model, tuning.target))
+        if extra
+        else 0.0
+    )
     found = [
         Operation(
             kind="matmul",
@@ -277,11 +289,22 @@ def _operations(model: Model, tuning: Tuning) -> tuple[Operation, ...]:
         ),
         Operation(
             kind="elementwise",
-            read=streamed * (forwards + 2.0) * 0.6,
-            written=streamed * (forwards + 2.0) * 0.4,
+            read=streamed * (forwards + 2.0) * 0.6 + moved * (forwards + 1.0) / 2,
+            written=streamed * (forwards + 2.0) * 0.4 + moved * (forwards + 1.0) / 2,
             launches=passes * (model.layers * 60.0 + pairs * 8.0) * (forwards + 2.0),
         ),
+        *chunked_loss.operations(
+            tokens,
+            tuning.micro * tuning.sequence,
+            model.vocab,
+            model.hidden,
+            element=e,
+            learnt=tuning.method == "full",
+            twice=tuning.method != "gptq",
+        ),
     ]
+    if tuning.fused and e == 2:
+        found.append(attention_backward(tokens * width * model.layers))
     if tuning.method in PACKED:
         kernel, format, read, written = PACKED[tuning.method]
         small = sum(t.elements for t in adapted(model, "all"))

@@ -10,7 +10,7 @@ import msgspec
 from onecard.core.cost import Operation, Part, Phase
 from onecard.core.ranges import Range
 from onecard.parts.optimizer import state_bytes, step_operation
-from onecard.parts.training import Saved, worst_moment
+from onecard.parts.training import Saved, attention_backward, worst_moment
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -122,6 +122,7 @@ def gpt_operations(shape: GptShape, *, sequences: float, micro: float, element: 
             launches=passes * (7 * shape.depth + 1) * (element == 2),
             label="weights to bf16",
         ),
+        *((attention_backward(tokens * w * shape.depth),) if element == 2 else ()),
     ]
 
 

@@ -10,7 +10,7 @@ each backward needs); the tests count the same on the running net with saved-ten
 
 from dataclasses import dataclass
 
-from onecard.core.cost import Part
+from onecard.core.cost import Operation, Part
 from onecard.core.ranges import Range
 
 
@@ -92,3 +92,8 @@ def holes(saved: Saved, *, tokens: float, layers: int, checkpointing: bool) -> t
         return ()
     lost = Range.within(tokens * layers * saved.layer_work, 0.4, 0.4)
     return (Part(name="workspace", bytes=lost, only="cpu", equation="holes between the kept inputs of layers"),)
+
+
+def attention_backward(elements: float) -> Operation:
+    """What fused attention in bf16 takes besides on a processor; elements: of the queries that go backward (CPU_BACKWARD)."""
+    return Operation(kind="backward", only="cpu", written=elements, label="attention's small blocks, backward")
