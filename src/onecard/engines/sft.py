@@ -12,7 +12,7 @@ import msgspec
 
 from onecard.core.errors import BadFile, Unavailable
 from onecard.core.session import Session
-from onecard.engines import checkpoint
+from onecard.engines import checkpoint, heap
 from onecard.engines.conversations import Example
 
 OPTIMIZERS = {
@@ -75,7 +75,8 @@ def load_model(source: str, recipe: Recipe, device: str) -> Any:
     options: dict[str, Any] = {"dtype": dtype, "attn_implementation": recipe.attention, "device_map": {"": device}}
     if recipe.method == "qlora":
         options["quantization_config"] = nf4_config(recipe)
-    model = _loaded(AutoModelForCausalLM, source, **options)
+    with heap.apart() if recipe.method == "qlora" else nullcontext():
+        model = _loaded(AutoModelForCausalLM, source, **options)
     if recipe.method == "qlora" and device == "cpu":
         keep_trainable(model)
     return model
