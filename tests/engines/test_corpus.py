@@ -102,6 +102,18 @@ def test_bigram_loss_is_the_textbook_number():
     assert corpus.bigram_loss(train, held_out, 3) == pytest.approx(wanted, rel=1e-9)
 
 
+@pytest.mark.parametrize("part", [1, 7, 1000])
+def test_pairs_counted_in_parts_are_those_counted_at_once(monkeypatch, part):
+    """Also the pair that lies across two parts, and a last part of one token."""
+    torch = pytest.importorskip("torch")
+    generator = torch.Generator().manual_seed(1)
+    train = torch.randint(0, 5, (29,), generator=generator).to(torch.uint16)
+    held_out = torch.randint(0, 5, (4, 6), generator=generator)
+    wanted = corpus.bigram_loss(train, held_out, 5)
+    monkeypatch.setattr(corpus, "_PART", part)
+    assert corpus.bigram_loss(train, held_out, 5) == pytest.approx(wanted, rel=1e-12)
+
+
 @pytest.mark.parametrize(
     ("content", "match"),
     [({}, "no text"), ({"a.txt": ""}, "no text"), ({"a.txt": "too short"}, "too few"), (None, "no file or folder")],

@@ -65,7 +65,7 @@ def test_the_closed_form_is_what_the_trace_of_trls_step_holds(tmp_path, method, 
     traced = json.loads(done.stdout.splitlines()[-1])
     traced.pop("context", None)
     phase = finetune.cost(make(finetune.Settings, values)).phases[0]
-    counted = {p.name: p.bytes.likely for p in phase.parts}
+    counted = {p.name: p.bytes.likely for p in phase.parts if p.only != "cpu"}
     assert counted["weights"] == pytest.approx(traced["weights"], rel=0.01)
     assert counted["optimizer"] == pytest.approx(traced["optimizer"], rel=0.01)
     # Real batches are padded: they keep a mask in each layer, and keys and values repeated for all heads. The traced one

@@ -243,3 +243,22 @@ def test_random_numbers_cost_a_processor_and_no_card():
     processor = msgspec.structs.replace(catalog.card("RTX 4090"), kind="cpu", clock=2.4e9, architecture="avx2")
     assert time_phase(phase, processor, "torch").seconds.likely == pytest.approx(0.1, rel=0.01)
     assert time_phase(phase, catalog.card("RTX 4090"), "torch").seconds.likely == 0
+
+
+def test_new_memory_and_backward_blocks_cost_a_processor_and_no_card():
+    """2 GB of new pages: 0.62 s. 9 M elements of queries backward in bf16: 120 M clocks of each of 8 cores."""
+    processor = Device(
+        name="cpu", kind="cpu", memory_total=1, bandwidth=40e9, flops={"fp32": 3e11}, clock=2e9, multiprocessors=8
+    )
+    pages = Operation(kind="map", written=2e9, only="cpu")
+    blocks = Operation(kind="backward", written=9e6, only="cpu")
+    on_card = Operation(kind="matmul", kernel="cublas", compute="fp32", flops=1e15, shape=(512, 512, 512), only="card")
+
+    def seconds(device: Device, *operations: Operation) -> float:
+        return time_phase(Phase(name="train", operations=operations), device, "torch").seconds.likely
+
+    assert seconds(processor, pages) == pytest.approx(0.62)
+    assert seconds(processor, blocks) == pytest.approx(9e6 * 108 / (8 * 2e9))
+    assert seconds(processor, on_card) == 0.0
+    assert seconds(catalog.card("RTX 3090"), pages, blocks) == 0.0
+    assert seconds(catalog.card("RTX 3090"), on_card) > 0

@@ -192,8 +192,11 @@ def test_outliers_are_told_before_the_first_step(run_workload, settings, tmp_pat
 
 
 @pytest.mark.slow
-def test_prove_takes_the_trainers_step_with_synthetic_weights(run_workload, settings):
-    ran = run_workload("finetune", settings(), mode="prove")
+@pytest.mark.parametrize("method", ["lora", "qlora"])
+def test_prove_takes_the_trainers_step_with_synthetic_weights(run_workload, settings, method):
+    if method == "qlora":
+        pytest.importorskip("bitsandbytes")
+    ran = run_workload("finetune", settings(method=method), mode="prove")
     assert ran.ending.outcome == "ok", ran.ending.error
     assert "train_tokens_per_s" in {m["name"] for m in ran.of("measured")}
 

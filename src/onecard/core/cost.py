@@ -42,7 +42,8 @@ class Operation(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     """
 
     kind: str
-    """matmul, attention, convolution, elementwise, reduction, embedding, copy, optimizer, quantize, random, host"""
+    """matmul, attention, convolution, elementwise, reduction, embedding, copy, optimizer, quantize, random, host; of a processor
+    alone: backward (elements of queries in `written`), map (bytes of memory that is new from the system)"""
     kernel: str = ""
     """whose code runs it: llama.cpp, cublas, cudnn, bitsandbytes, gptq, awq, exllama, flash, eager, vllm ..."""
     format: str = ""
@@ -60,7 +61,7 @@ class Operation(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     place: str = "device"
     """device, host, or link (bytes that cross from host to device)"""
     only: str = ""
-    """cpu: done only where the processor is the device; "": always"""
+    """cpu: done only where the processor is the device; card: only elsewhere; "": always"""
     label: str = ""
 
     @property

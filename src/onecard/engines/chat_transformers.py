@@ -2,6 +2,7 @@
 
 import statistics
 import time
+from contextlib import nullcontext
 from itertools import pairwise
 from typing import Any
 
@@ -9,8 +10,9 @@ from onecard.core.model import Model
 from onecard.core.require import require
 from onecard.core.session import Session
 from onecard.core.units import show_size
+from onecard.engines import heap
 from onecard.engines.repeats import repeated, spread
-from onecard.engines.synthetic_torch import QUANTISED, compute_dtype, empty_model, fill, give_back
+from onecard.engines.synthetic_torch import QUANTISED, compute_dtype, empty_model, fill
 from onecard.engines.transformers_config import config_of
 
 FILLING = 60.0
@@ -59,7 +61,7 @@ def prove(model: Model, settings: Any, session: Session) -> None:
     if quant in QUANTISED:
         require("bitsandbytes", "to run int8 and nf4", "llm")
     net = empty_model(config_of(model, settings.model), dtype, settings.attention)
-    give_back()
+    heap.give_back()
     session.baseline()
     with session.phase("load"):
         for done, of in fill(net, quant, dtype, session.device):
@@ -75,7 +77,8 @@ def prove(model: Model, settings: Any, session: Session) -> None:
     )
     ids = torch.randint(3, model.vocab - 1, (settings.batch, settings.prompt_tokens), device=session.device)
     count = max(2, settings.output_tokens)
-    with session.phase("warm_up"):
+    # bitsandbytes packs its matrices once more, for the processor's kernels, when they are first used
+    with heap.apart() if quant in QUANTISED else nullcontext(), session.phase("warm_up"):
         _generate(net, ids[:, :8], 2)
     with session.phase("prefill"):
         read = repeated(session, "prefill", lambda: _generate(net, ids, 1)[0])

@@ -25,6 +25,10 @@ BYTES = 256
 _TRAIN_ON = 8_000_000
 """characters that the vocabulary is learned from; more changes it little and costs time before the first step"""
 VALIDATION_SHARE = 0.1
+_TOGETHER = 16
+"""documents that are encoded at once: the library's own record of a document is many times its text"""
+_PART = 1 << 18
+"""tokens whose pairs are counted at once"""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -151,7 +155,7 @@ def _encode(tokenizer: Any, source: str, seed: int, target: Path) -> dict[str, i
     count = characters = size = documents_seen = 0
     part = target.with_suffix(".part")
     with part.open("wb") as out:
-        for batch in _batches(documents(source, seed), 64):
+        for batch in _batches(documents(source, seed), _TOGETHER):
             ids = encode(batch)
             out.write(ids.to(kind).numpy().tobytes())
             count += len(ids)
@@ -249,14 +253,20 @@ def bigram_loss(train: Any, held_out: Any, vocab: int) -> float:
     """
     import torch
 
-    line = train.to(torch.int64)
-    single = torch.bincount(line, minlength=vocab).double()
-    unigram = (single + 1) / (single.sum() + vocab)
-    pairs, counts = torch.unique(line[:-1] * vocab + line[1:], return_counts=True)
     before, after = held_out[:, :-1].flatten(), held_out[:, 1:].flatten()
-    wanted = before * vocab + after
-    place = torch.searchsorted(pairs, wanted).clamp(max=len(pairs) - 1)
-    seen = torch.where(pairs[place] == wanted, counts[place], 0).double()
+    # Only the held-out pairs are asked for, so only they are counted, a part of the text at a time: a long text takes no more memory.
+    wanted, place = torch.unique(before * vocab + after, return_inverse=True)
+    counts = torch.zeros(len(wanted), dtype=torch.int64, device="cpu")
+    single = torch.zeros(vocab, dtype=torch.int64, device="cpu")
+    for start in range(0, len(train), _PART):
+        line = train[start : start + _PART + 1].to(torch.int64)  # one more: the pair that two parts share
+        single += torch.bincount(line[:_PART], minlength=vocab)
+        pairs = line[:-1] * vocab + line[1:]
+        at = torch.searchsorted(wanted, pairs).clamp(max=len(wanted) - 1)
+        counts += torch.bincount(at[wanted[at] == pairs], minlength=len(wanted))
+    single = single.double()
+    unigram = (single + 1) / (single.sum() + vocab)
+    seen = counts[place].double()
     losses: list[float] = [
         -(((seen + s * unigram[after]) / (single[before] + s)).log().mean().item()) for s in (0.3, 1.0, 3.0, 10.0, 30.0)
     ]

@@ -12,7 +12,7 @@ import msgspec
 
 from onecard.core.errors import BadFile, Unavailable
 from onecard.core.session import Session
-from onecard.engines import checkpoint
+from onecard.engines import checkpoint, heap
 from onecard.engines.conversations import Example
 
 OPTIMIZERS = {
@@ -74,18 +74,25 @@ def load_model(source: str, recipe: Recipe, device: str) -> Any:
     dtype = torch.bfloat16 if recipe.precision == "bf16" else torch.float32
     options: dict[str, Any] = {"dtype": dtype, "attn_implementation": recipe.attention, "device_map": {"": device}}
     if recipe.method == "qlora":
-        from transformers import BitsAndBytesConfig
-
-        options["quantization_config"] = BitsAndBytesConfig(
-            load_in_4bit=True,
-            bnb_4bit_quant_type="nf4",
-            bnb_4bit_use_double_quant=True,
-            bnb_4bit_compute_dtype=torch.bfloat16 if recipe.precision == "bf16" else torch.float32,
-        )
-    model = _loaded(AutoModelForCausalLM, source, **options)
+        options["quantization_config"] = nf4_config(recipe)
+    with heap.apart() if recipe.method == "qlora" else nullcontext():
+        model = _loaded(AutoModelForCausalLM, source, **options)
     if recipe.method == "qlora" and device == "cpu":
         keep_trainable(model)
     return model
+
+
+def nf4_config(recipe: Recipe) -> Any:
+    """What transformers and bitsandbytes are told of a 4-bit base model."""
+    import torch
+    from transformers import BitsAndBytesConfig
+
+    return BitsAndBytesConfig(
+        load_in_4bit=True,
+        bnb_4bit_quant_type="nf4",
+        bnb_4bit_use_double_quant=True,
+        bnb_4bit_compute_dtype=torch.bfloat16 if recipe.precision == "bf16" else torch.float32,
+    )
 
 
 def keep_trainable(model: Any) -> None:

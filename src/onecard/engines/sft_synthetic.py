@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from onecard.core.model import Model
-from onecard.engines.sft import Recipe, trainer_of
+from onecard.engines.sft import Recipe, nf4_config, trainer_of
 from onecard.engines.synthetic_torch import empty_model, fill
 from onecard.engines.transformers_config import config_of
 
@@ -26,6 +26,9 @@ def synthetic_trainer(model: Model, name: str, recipe: Recipe) -> tuple[Any, lis
         net.requires_grad_(True)
     if recipe.method == "qlora":
         # What from_pretrained says of a 4-bit model: peft and the trainer look for it.
+        from transformers.quantizers.auto import AutoHfQuantizer
+
+        net.hf_quantizer = AutoHfQuantizer.from_config(nf4_config(recipe))
         net.is_loaded_in_4bit = True
         net.quantization_method = "bitsandbytes"
         net.is_quantized = True

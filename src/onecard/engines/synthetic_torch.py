@@ -4,14 +4,13 @@ The network is built without memory (meta device); then each weight is made wher
 layer's full-precision matrix exists at any time, so that a card which holds the quantised model is enough.
 """
 
-import ctypes
-import sys
 from collections.abc import Iterator
-from contextlib import suppress
+from contextlib import nullcontext
 from typing import Any
 
 from onecard.core.errors import BadSetting
 from onecard.core.require import require
+from onecard.engines import heap
 
 DTYPES = {"bf16": "bfloat16", "fp16": "float16", "f16": "float16", "fp32": "float32", "f32": "float32"}
 QUANTISED = ("int8", "nf4")
@@ -62,50 +61,32 @@ def fill(model: Any, quant: str, dtype: Any, device: str) -> Iterator[tuple[int,
     total = sum(p.numel() for p in model.parameters())
     tied = bool(getattr(model.config, "tie_word_embeddings", False))
     head = model.get_output_embeddings()
-    done = held = 0
-    for name, module in list(model.named_modules()):
-        if tied and module is head:
-            continue
-        if quant in QUANTISED and isinstance(module, torch.nn.Linear) and module is not head:
-            weight = _random(tuple(module.weight.shape), dtype, device, pool)
-            done += weight.numel()
-            _put(model, name, _quantised(module, weight, quant, dtype, device))
-            held += weight.nbytes
-            del weight
-            if held > _TRIM:
-                held = 0
-                give_back()
-            yield done, total
-            continue
-        for key, parameter in list(module.named_parameters(recurse=False)):
-            ones = parameter.ndim == 1 and key == "weight"  # norms are ones in a fresh model
-            shape = tuple(parameter.shape)
-            value = torch.ones(shape, dtype=dtype, device=device) if ones else _random(shape, dtype, device, pool)
-            module.register_parameter(key, torch.nn.Parameter(value, requires_grad=False))
-            done += value.numel()
-            yield done, total
+    done = 0
+    with heap.apart() if quant in QUANTISED else nullcontext():
+        for name, module in list(model.named_modules()):
+            if tied and module is head:
+                continue
+            if quant in QUANTISED and isinstance(module, torch.nn.Linear) and module is not head:
+                weight = _random(tuple(module.weight.shape), dtype, device, pool)
+                done += weight.numel()
+                _put(model, name, _quantised(module, weight, quant, dtype, device))
+                del weight
+                yield done, total
+                continue
+            for key, parameter in list(module.named_parameters(recurse=False)):
+                ones = parameter.ndim == 1 and key == "weight"  # norms are ones in a fresh model
+                shape = tuple(parameter.shape)
+                value = torch.ones(shape, dtype=dtype, device=device) if ones else _random(shape, dtype, device, pool)
+                module.register_parameter(key, torch.nn.Parameter(value, requires_grad=False))
+                done += value.numel()
+                yield done, total
     for _, module in model.named_modules():
         for key, buffer in list(module.named_buffers(recurse=False)):
             module._buffers[key] = buffer.to(device)
     if tied:
         model.tie_weights()
     model.eval()
-    give_back()
-
-
-_TRIM = 32 * 2**20
-"""bytes of matrices after whose quantisation the heap is asked to give back what it no longer uses"""
-
-
-def give_back() -> None:
-    """Freed 16-bit matrices lie between the 4- and 8-bit ones that stay, and glibc keeps such holes: 200 MiB for a model of 135 M.
-
-    A model that is read in its format has none of them, so they are no part of what is measured. Other systems' heaps are
-    left alone.
-    """
-    if sys.platform == "linux":
-        with suppress(AttributeError):  # musl has no malloc_trim
-            ctypes.CDLL(None).malloc_trim(0)
+    heap.give_back()
 
 
 def _random(shape: tuple[int, ...], dtype: Any, device: str, pool: Any) -> Any:

@@ -1,12 +1,14 @@
 """A conversation on transformers: weights from a folder or the hub, answers streamed as they come."""
 
 import statistics
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
 from onecard.core.errors import BadSetting, Unavailable
 from onecard.core.require import require
 from onecard.core.session import Session
+from onecard.engines import heap
 from onecard.engines.chat_transformers import Clock, stopping
 from onecard.engines.repeats import spread
 from onecard.engines.synthetic_torch import compute_dtype
@@ -67,7 +69,7 @@ def _load(settings: Any, session: Session) -> tuple[Any, Any]:
     name = settings.model if Path(settings.model).exists() else _hub_id(settings.model)
     session.baseline()
     try:
-        with session.phase("load"):
+        with heap.apart() if packed is not None else nullcontext(), session.phase("load"):
             tokenizer = AutoTokenizer.from_pretrained(name)
             net = AutoModelForCausalLM.from_pretrained(
                 name, dtype=dtype, quantization_config=packed, device_map={"": torch.device(session.device)}

@@ -120,6 +120,8 @@ def torch_phases(
         "other": "tables of the rotary embedding, or what loading holds for a moment",
     }
     copied = _copied_head(model, format, batch) if engine == "transformers" and prompt > 1 else ()
+    if engine == "transformers" and format == "int8":
+        extra += (_int8_holes(model, prompt * batch),)
     return Phases(_parts(reading, notes) + extra + copied, _parts(writing, notes) + extra)
 
 
@@ -135,6 +137,18 @@ def _copied_head(model: Model, format: str, batch: int) -> tuple[Part, ...]:
     size = float(head_bytes(model)) * batch
     equation = f"the head, {batch} x {head_bytes(model):,.0f} bytes, copied for the last token of a prompt"
     return (Part(name="workspace", bytes=Range.within(size, 0.05, 0.08), only="cpu", equation=equation),)
+
+
+def _int8_holes(model: Model, tokens: float) -> Part:
+    """What the heap of a processor loses to bitsandbytes' int8 products, whose results are int32 and then fp32 for every token.
+
+    Each layer's keys and values settle where such a result was, so that the next layer takes new memory for its own (watched
+    operator by operator with mallinfo2(3)): two results of the feed-forward's width a layer. Without int8 all temporaries are
+    of one type and fit each other's places.
+    """
+    lost = 8.0 * model.ffn * tokens * model.layers
+    equation = f"holes of int32 and fp32 products: 8 bytes x {model.ffn} x {tokens:,.0f} tokens x {model.layers} layers"
+    return Part(name="workspace", bytes=Range.within(lost, 0.5, 0.6), only="cpu", equation=equation)
 
 
 _SPREADS = {

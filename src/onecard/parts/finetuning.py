@@ -13,17 +13,13 @@ import msgspec
 from onecard.core.cost import Operation, Part, Phase
 from onecard.core.model import Model
 from onecard.core.ranges import Range
+from onecard.parts import chunked_loss
 from onecard.parts.gpt import WORKSPACE, scaled
 from onecard.parts.lora import adapted, linear_weights, lora_parameters, lora_shapes
 from onecard.parts.optimizer import state_bytes, step_operation
 from onecard.parts.quantized import gptq_bytes, nf4_bytes
-from onecard.parts.training import Saved, worst_moment
+from onecard.parts.training import Moment, Saved, attention_backward, holes, worst_moment
 from onecard.parts.transformer import parameters, tensors
-
-LOSS_TILE = (4096, 32768)
-"""tokens and vocabulary entries whose logits exist at once: TRL folds the loss tile by tile
-(trl.kernels.chunked_logprob, TOKEN_CHUNK_SIZE and the caller's chunk_size in 1.16)"""
-
 
 PACKED = {"qlora": ("bitsandbytes", "nf4", 0.52, 2.0), "gptq": ("gptq", "gptq-int4", 7.5, 9.0)}
 """methods whose base model is in 4 bits -> whose kernels unpack it, the format, and bytes read and written for each weight
@@ -112,17 +108,8 @@ def saved(model: Model, tuning: Tuning) -> Saved:
         layer_input=stream * h,
         layer_work=e * (2 * h + 3 * f) + 4 * q,
         ends=(4 + 2 * stream) * h,
-        loss=_tile(tokens, e) / tokens + 4 * h,
+        loss=chunked_loss.buffer(tokens, e) / tokens + 4 * h,
     )
-
-
-def _tile(tokens: int, element: int) -> float:
-    """Bytes of the logits that exist at once; the buffer is a whole tile wide also for a small vocabulary.
-
-    With Triton (Linux) nothing else is as large. Without it the tile is folded by plain operators: about 32 bytes more
-    for each token and vocabulary entry of a tile.
-    """
-    return float(min(tokens, LOSS_TILE[0]) * LOSS_TILE[1] * element)
 
 
 def phases(model: Model, tuning: Tuning) -> tuple[Phase, ...]:
@@ -131,21 +118,31 @@ def phases(model: Model, tuning: Tuning) -> tuple[Phase, ...]:
     trained = elements(shapes)
     full = tuning.method == "full"
     element = 2 if full and tuning.precision == "bf16" else 4
+    computed = 4 if tuning.precision == "fp32" else 2
     state = state_bytes(tuning.optimizer, shapes, element)
     paged = tuning.optimizer.startswith("paged")
     weights = weight_bytes(model, tuning) + (0 if full else 4 * trained)
     tokens = tuning.micro * tuning.sequence
     outside = sum(t.elements for t in tensors(model) if t.layer is None)
     per_layer = (trained - (outside if full else 0)) / model.layers * element
-    moment = worst_moment(
-        saved(model, tuning),
-        tokens=tokens,
-        layers=model.layers,
-        layer_gradients=per_layer,
-        other_gradients=outside * element if full else 0,
-        accumulating=tuning.micro < tuning.batch,
-        checkpointing=tuning.checkpointing,
-    )
+
+    def walked(held: Saved) -> Moment:
+        return worst_moment(
+            held,
+            tokens=tokens,
+            layers=model.layers,
+            layer_gradients=per_layer,
+            other_gradients=outside * element if full else 0,
+            accumulating=tuning.micro < tuning.batch,
+            checkpointing=tuning.checkpointing,
+        )
+
+    held = saved(model, tuning)
+    summing, head = chunked_loss.head_gradient(model.vocab, model.hidden, element) if full else (0.0, 0.0)
+    moment = walked(msgspec.structs.replace(held, loss=held.loss + head / tokens))
+    head *= moment.where == "loss"
+    folded = max(head, summing + chunked_loss.plain(tokens, model.vocab, model.hidden, computed))
+    beside = walked(msgspec.structs.replace(held, loss=held.loss + folded / tokens)).bytes - moment.bytes
     kept = (
         Part(name="weights", bytes=Range.exact(weights), equation=f"{tuning.method}, {parameters(model):,} parameters"),
         Part(
@@ -158,9 +155,10 @@ def phases(model: Model, tuning: Tuning) -> tuple[Phase, ...]:
     casts = _casts(model, tuning, trained)
     where = f"at the {moment.where}: {tuning.micro} x {tuning.sequence} tokens"
     work = _operations(model, tuning)
-    trained_part = Part(name="activations", bytes=Range.within(moment.activations + casts, 0.1, 0.1), equation=where)
+    lived = Range.within(moment.activations - head + casts, 0.1, 0.1)
+    summed = Part(name="workspace", bytes=Range.exact(head), equation="the head's gradient, summed in fp32")
     evaluated = tuning.eval_micro * tuning.sequence * (12.0 * model.hidden + 4.0 * model.ffn) + casts
-    evaluated += _tile(tuning.eval_micro * tuning.sequence, 2)
+    evaluated += chunked_loss.buffer(tuning.eval_micro * tuning.sequence, 2)
     evaluations = -(-tuning.steps // tuning.every)
     return (
         Phase(
@@ -168,7 +166,10 @@ def phases(model: Model, tuning: Tuning) -> tuple[Phase, ...]:
             parts=(
                 *kept,
                 Part(name="gradients", bytes=Range.exact(moment.gradients), equation=where),
-                trained_part,
+                Part(name="activations", bytes=lived, equation=where),
+                *((summed,) if head else ()),
+                _folding(tokens, model, beside),
+                *holes(held, tokens=tokens, layers=model.layers, checkpointing=tuning.checkpointing),
                 WORKSPACE,
             ),
             operations=(*work, step_operation(tuning.optimizer, trained, element=element)),
@@ -178,7 +179,18 @@ def phases(model: Model, tuning: Tuning) -> tuple[Phase, ...]:
         ),
         Phase(
             name="evaluate",
-            parts=(*kept, Part(name="activations", bytes=Range.within(evaluated, 0.1, 0.1)), WORKSPACE),
+            parts=(
+                *kept,
+                Part(name="activations", bytes=Range.within(evaluated, 0.1, 0.1)),
+                _folding(
+                    tuning.eval_micro * tuning.sequence,
+                    model,
+                    chunked_loss.plain(
+                        tuning.eval_micro * tuning.sequence, model.vocab, model.hidden, computed, backward=False
+                    ),
+                ),
+                WORKSPACE,
+            ),
             operations=tuple(scaled(o, 0.5) for o in work),
             repeat=evaluations,
         ),
@@ -204,6 +216,23 @@ def phases(model: Model, tuning: Tuning) -> tuple[Phase, ...]:
     )
 
 
+def _folding(tokens: float, model: Model, size: float) -> Part:
+    """What a processor holds besides while the loss is folded; smaller blocks come from the heap like all activations."""
+    mapped = chunked_loss.block(tokens, model.vocab) > chunked_loss.MAPPED
+    return Part(
+        name="workspace" if mapped else "activations",
+        bytes=Range.within(size, 0.1, 0.1),
+        only="cpu",
+        equation="loss folded by plain operators: fp32 tensors as large as a tile of the logits",
+    )
+
+
+def _adapter_bytes(inputs: int, outputs: int, element: int, casts: bool) -> float:
+    """Bytes per token that an adapter moves beside its products, one way: its output scaled and added to that of the matrix; on
+    16-bit weights its input cast to fp32, and by autocast back again (peft 0.21, Linear.forward; its 4-bit layers leave it)."""
+    return 5.0 * element * outputs + (12.0 * inputs if casts else 0.0)
+
+
 def _casts(model: Model, tuning: Tuning, trained: int) -> float:
     """Copies that autocast makes of fp32 weights for the length of a forward pass, and the 4-bit layer being used."""
     if tuning.precision == "fp32":
@@ -221,7 +250,7 @@ def _operations(model: Model, tuning: Tuning) -> tuple[Operation, ...]:
     e = 2 if tuning.precision != "fp32" else 4
     tokens, passes = tuning.batch * tuning.sequence, tuning.batch / tuning.micro
     compute = "bf16" if e == 2 else "fp32"
-    linear = linear_weights(model)[0] + model.hidden * model.vocab
+    linear = linear_weights(model)[0]
     forwards = 2.0 if tuning.checkpointing else 1.0
     backwards = 2.0 if tuning.method == "full" else 1.0
     extra = 0 if tuning.method == "full" else lora_parameters(model, tuning.rank, tuning.target)
@@ -229,6 +258,12 @@ def _operations(model: Model, tuning: Tuning) -> tuple[Operation, ...]:
     pairs = len(adapted(model, tuning.target)) if extra else 0
     share = 3.0 if tuning.fused else 6.0
     streamed = e * (20.0 * model.hidden + 8.0 * width + 8.0 * model.ffn) * model.layers * tokens
+    casts = e == 2 and tuning.method not in PACKED
+    moved = (
+        tokens * sum(_adapter_bytes(t.shape[0], t.shape[1], e, casts) for t in adapted(model, tuning.target))
+        if extra
+        else 0.0
+    )
     found = [
         Operation(
             kind="matmul",
@@ -251,11 +286,22 @@ def _operations(model: Model, tuning: Tuning) -> tuple[Operation, ...]:
         ),
         Operation(
             kind="elementwise",
-            read=streamed * (forwards + 2.0) * 0.6,
-            written=streamed * (forwards + 2.0) * 0.4,
+            read=streamed * (forwards + 2.0) * 0.6 + moved * (forwards + 1.0) / 2,
+            written=streamed * (forwards + 2.0) * 0.4 + moved * (forwards + 1.0) / 2,
             launches=passes * (model.layers * 60.0 + pairs * 8.0) * (forwards + 2.0),
         ),
+        *chunked_loss.operations(
+            tokens,
+            tuning.micro * tuning.sequence,
+            model.vocab,
+            model.hidden,
+            element=e,
+            learnt=tuning.method == "full",
+            twice=tuning.method != "gptq",
+        ),
     ]
+    if tuning.fused and e == 2:
+        found.append(attention_backward(tokens * width * model.layers))
     if tuning.method in PACKED:
         kernel, format, read, written = PACKED[tuning.method]
         small = sum(t.elements for t in adapted(model, "all"))

@@ -8,7 +8,7 @@ import msgspec
 from onecard.core.cost import Operation, Part, Phase
 from onecard.core.ranges import Range
 from onecard.parts.optimizer import state_bytes, step_operation
-from onecard.parts.training import Saved, worst_moment
+from onecard.parts.training import Saved, attention_backward, worst_moment
 
 
 class GptShape(msgspec.Struct, frozen=True, kw_only=True):
@@ -119,6 +119,7 @@ def gpt_operations(shape: GptShape, *, sequences: float, micro: float, element: 
             launches=passes * (7 * shape.depth + 1) * (element == 2),
             label="weights to bf16",
         ),
+        *((attention_backward(tokens * w * shape.depth),) if element == 2 else ()),
     ]
 
 

@@ -73,6 +73,11 @@ def time_operation(operation: Operation, device: Device, silicon: Silicon, softw
         return _on_host(operation, device)
     if operation.kind == "random":
         return Timed(operation, operation.written * kernels.CPU_RANDOM / (device.clock or CLOCK), COMPUTE)
+    if operation.kind == "map":
+        return Timed(operation, operation.written * kernels.CPU_MAP, BANDWIDTH)
+    if operation.kind == "backward":
+        clocks = (device.clock or CLOCK) * (device.multiprocessors or 1)
+        return Timed(operation, operation.written * kernels.CPU_BACKWARD / clocks, COMPUTE)
     if device.kind == "cpu" and software.host == 0:
         return processor(operation, device.bandwidth, _cycles(device))
     if device.kind in ("cuda", "rocm") and operation.kernel.partition("/")[0] in eager.KERNELS:
@@ -308,7 +313,7 @@ def time_phase(phase: Phase, device: Device, runtime: str, factors: Factors | No
     timed = []
     gaps = host = step = spread = 0.0
     for operation in phase.operations:
-        if operation.only == "cpu" and device.kind != "cpu":
+        if operation.only and (operation.only == "cpu") != (device.kind == "cpu"):
             continue
         software = kernels.software(operation.kernel, device.kind)
         timed.append(time_operation(operation, device, silicon, software))
