@@ -67,6 +67,11 @@ def trained_shapes(model: Model, tuning: Tuning) -> tuple[tuple[int, ...], ...]:
     return lora_shapes(model, tuning.rank, tuning.target)
 
 
+def trained_element(tuning: Tuning) -> int:
+    """Bytes of a trained number: TRL turns the adapters of a 4-bit model into bf16 (SFTTrainer, as the QLoRA paper does)."""
+    return 2 if tuning.method == "qlora" or (tuning.method == "full" and tuning.precision == "bf16") else 4
+
+
 @cache
 def elements(shapes: tuple[tuple[int, ...], ...]) -> int:
     """How many numbers these tensors hold."""
@@ -82,7 +87,8 @@ def saved(model: Model, tuning: Tuning) -> Saved:
     full: besides, each norm's value before its scale, the inputs of q/k/v and of gate/up (once each, where the stream has
     the weights' type; under autocast each matrix casts its own: 5h), and the product that goes down (f).
     LoRA: each adapted matrix keeps its own input, cast for the adapter (h for q, k, v, gate and up, q for out, f for
-    down; without a cast in fp32 those that share an input keep it once), and the rank; a frozen matrix keeps nothing.
+    down; without a cast, in fp32 and beside 4-bit weights, those that share an input keep it once), and the rank; a frozen
+    matrix keeps nothing.
     Without fused attention also scores and probabilities: heads x tokens, e + 4 bytes each.
     """
     e = 2 if tuning.precision != "fp32" else 4
@@ -94,7 +100,7 @@ def saved(model: Model, tuning: Tuning) -> Saved:
         layer += 2 * 4 * h + e * (5 * h + f)
     elif tuning.method == "full":
         layer += e * (4 * h + f)
-    elif tuning.precision == "fp32":
+    elif tuning.precision == "fp32" or tuning.method == "qlora":
         named = {t.name.rpartition(".")[0].split(".")[2] for t in first}
         shared = h * bool(named & {"attn_q", "attn_k", "attn_v"}) + h * bool(named & {"ffn_gate", "ffn_up"})
         layer += e * (shared + f * ("ffn_down" in named) + tuning.rank * len(first))
@@ -117,11 +123,11 @@ def phases(model: Model, tuning: Tuning) -> tuple[Phase, ...]:
     shapes = trained_shapes(model, tuning)
     trained = elements(shapes)
     full = tuning.method == "full"
-    element = 2 if full and tuning.precision == "bf16" else 4
+    element = trained_element(tuning)
     computed = 4 if tuning.precision == "fp32" else 2
     state = state_bytes(tuning.optimizer, shapes, element)
     paged = tuning.optimizer.startswith("paged")
-    weights = weight_bytes(model, tuning) + (0 if full else 4 * trained)
+    weights = weight_bytes(model, tuning) + (0 if full else element * trained)
     tokens = tuning.micro * tuning.sequence
     outside = sum(t.elements for t in tensors(model) if t.layer is None)
     per_layer = (trained - (outside if full else 0)) / model.layers * element
@@ -239,7 +245,7 @@ def _casts(model: Model, tuning: Tuning, trained: int) -> float:
         return 0.0
     _, largest = linear_weights(model)
     if tuning.method in PACKED:
-        return 2.0 * largest + 2.0 * trained
+        return 2.0 * largest + (2.0 * trained if trained_element(tuning) == 4 else 0.0)
     return 2.0 * (parameters(model) if tuning.precision == "mixed" else 0) + (
         2.0 * trained if tuning.method == "lora" else 0.0
     )

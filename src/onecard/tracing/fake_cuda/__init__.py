@@ -11,6 +11,7 @@ Each patch cures one symptom, and its file says which:
     compiled.py     torch.compile and CUDA graphs run eagerly, and the result says so
     quantized.py    layers and optimizers of bitsandbytes
     pretrained.py   from_pretrained makes the model from its configuration
+    folded_loss.py  TRL's loss, which is a Triton kernel
     disguise.py     libraries that do otherwise when they see a fake tensor
     metas.py        operators whose CUDA kernel has no fake
     check.py        for which versions this was verified, and a trial in a process of its own
@@ -43,6 +44,7 @@ def fake_cuda(profile: Profile, storages: "Storages", note: Callable[[str], None
     from onecard.tracing.fake_cuda.card import card
     from onecard.tracing.fake_cuda.compiled import eagerly
     from onecard.tracing.fake_cuda.disguise import disguised
+    from onecard.tracing.fake_cuda.folded_loss import folded_loss
     from onecard.tracing.fake_cuda.host import host
     from onecard.tracing.fake_cuda.layout import backend_layout
     from onecard.tracing.fake_cuda.metas import missing_metas
@@ -66,6 +68,7 @@ def fake_cuda(profile: Profile, storages: "Storages", note: Callable[[str], None
         host(),
         eagerly(note),
         quantized(storages),
+        folded_loss(note),
         without_weights(note),
         missing_metas(),
         disguised(),

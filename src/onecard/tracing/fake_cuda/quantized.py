@@ -78,7 +78,25 @@ class Params4bit(metaclass=_Parameters):
         parameter: Any = nn.Parameter(data, requires_grad=False)
         parameter.compress_statistics, parameter.quant_type = compress_statistics, quant_type
         parameter.quant_state, parameter.bnb_quantized = more.get("quant_state"), False
+        module = more.get("module")
+        parameter.to = lambda *where, **how: _packed(parameter, parameter.data.to(*where, **how), module)
+        parameter.cuda = lambda *where, **how: _packed(parameter, parameter.data.cuda(*where, **how), module)
         return parameter
+
+
+def _packed(given: Any, data: torch.Tensor, module: Any) -> Any:
+    """What a 4-bit parameter becomes when it comes to the card by itself: the whole matrix is free then."""
+    if data.device.type != "cuda" or given.quant_state is not None:
+        return nn.Parameter(data, requires_grad=False)
+    packed, state = sys.modules["bitsandbytes"].functional.quantize_4bit(
+        data, compress_statistics=given.compress_statistics, quant_type=given.quant_type
+    )
+    parameter: Any = nn.Parameter(packed, requires_grad=False)
+    parameter.compress_statistics, parameter.quant_type = given.compress_statistics, given.quant_type
+    parameter.quant_state, parameter.bnb_quantized = state, True
+    if module is not None:
+        module.quant_state = state
+    return parameter
 
 
 def _nothing(*arguments: Any, **options: Any) -> None: ...
