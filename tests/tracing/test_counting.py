@@ -1,5 +1,6 @@
 """Operations counted by a trace, against torch's own counter and against figures by hand."""
 
+import msgspec
 import pytest
 import torch
 from small_models import GPT, Residual
@@ -75,3 +76,42 @@ def test_optimizer_phases_are_counted_as_optimizer(trace_of):
     backward = sum(o.flops for o in phases["backward"].operations if o.kind == "matmul")
     forward = sum(o.flops for o in phases["forward"].operations if o.kind == "matmul")
     assert backward == 2 * forward
+
+
+def test_what_a_checkpoint_computes_again_is_started_by_python(trace_of):
+    import torch
+    from torch.utils.checkpoint import checkpoint
+
+    from onecard.catalog import find_device
+    from onecard.predict.time import time_phase
+
+    def build(again):
+        layer = torch.nn.Sequential(*(torch.nn.Linear(8, 8, device="cuda") for _ in range(4)))
+        rows = torch.ones(2, 8, device="cuda", requires_grad=True)
+        if again:
+            return lambda: checkpoint(layer, rows, use_reentrant=False).sum().backward()
+        return lambda: layer(rows).sum().backward()
+
+    kept, again = (
+        {p.name: p for p in trace_of(lambda again=again: build(again)).cost().phases}["backward"]
+        for again in (False, True)
+    )
+    assert not any("/again" in o.kernel for o in kept.operations)
+    added = [o for o in again.operations if "/again" in o.kernel]
+    assert sum(o.launches for o in added) == 3  # of four layers: what the last one gives is not asked for again
+    card = find_device("RTX 4090")
+    extra = time_phase(again, card, "torch").host - time_phase(kept, card, "torch").host
+    own = msgspec.structs.replace(again, name="forward", operations=tuple(added))
+    assert extra == pytest.approx(time_phase(own, card, "torch").host)
+
+
+def test_a_view_without_a_name_moves_no_bytes(trace_of):
+    import torch
+
+    def build():
+        layer = torch.nn.Linear(8, 16, bias=False, device="cuda")
+        rows = torch.ones(2, 3, 8, device="cuda")
+        return lambda: layer(rows)
+
+    found = [o for p in trace_of(build).cost().phases for o in p.operations if o.label == "_unsafe_view"]
+    assert [(o.bytes, o.launches) for o in found] == [(0, 1)]

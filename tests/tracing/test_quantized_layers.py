@@ -98,3 +98,26 @@ def test_a_trainer_may_ask_a_quantised_model_whether_it_trains(trace_of):
 
     trace_of(build)
     assert answers == [True]
+
+
+def test_a_matrix_that_comes_to_the_card_by_itself_is_free_when_it_is_packed(trace_of):
+    import bitsandbytes as bnb
+    import torch
+
+    def build():
+        for _ in range(4):
+            layer = bnb.nn.Linear4bit(512, 1024, bias=False, quant_type="nf4", device="meta")
+            whole = torch.empty(1024, 512, dtype=torch.bfloat16, device="cuda")
+            layer.weight = bnb.nn.Params4bit(whole, requires_grad=False, quant_type="nf4", module=layer).to("cuda")
+            del whole
+            layers.append(layer)
+        return lambda: layers[0](torch.ones(1, 512, dtype=torch.bfloat16, device="cuda"))
+
+    layers: list = []
+    storages = trace_of(build).storages
+    assert all(layer.weight.dtype == torch.uint8 and layer.quant_state is not None for layer in layers)
+    whole = [n for n, size in enumerate(storages.sizes) if size == 1024 * 512 * 2]
+    assert len(whole) == 4
+    assert all(storages.order.count(n) == 2 for n in whole)
+    # one whole matrix at a time, beside what is packed
+    assert storages.order.index(whole[1]) > len(storages.order) - 1 - storages.order[::-1].index(whole[0])

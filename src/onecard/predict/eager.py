@@ -44,10 +44,17 @@ STREAM = {"elementwise": 0.97, "optimizer": 0.9, "copy": 0.92, "embedding": 0.6,
 """share of DRAM streaming (Silicon.dram is on top)"""
 PIPELINE = 32.0
 """length of the sum over k at which a tile's loop reaches half of its rate: filling and draining take as long"""
+AGAIN = "/again"
+"""in the kernel's name, where a checkpoint computes a part of the forward pass again: Python starts it, also going backward"""
 HOST = {"backward": 0.4, "optimizer": 0.5}
 """host's time per kernel relative to a forward pass in Python: the engine of autograd runs in C++, optimizers loop over lists"""
 TILES = ((128, 256, 1.0), (128, 128, 0.95), (64, 128, 0.85), (64, 64, 0.7))
 """rows and columns of a tile, and how well it feeds the units"""
+
+
+def host_share(phase: str, kernel: str) -> float:
+    """Host's time per kernel in this phase relative to a forward pass."""
+    return 1.0 if AGAIN in kernel else HOST.get(phase, 1.0)
 
 
 def seconds(operation: Operation, device: Device, silicon: Silicon) -> tuple[float, str]:
@@ -72,7 +79,7 @@ def _arithmetic(operation: Operation, device: Device) -> float:
     ordinary = operation.compute in ("fp32", "fp64") or not _has_unit(device, operation.compute)
     share = ORDINARY.get(name, ORDINARY_OTHER) if ordinary else TENSOR.get(name, TENSOR_OTHER)
     if operation.kind == "attention":
-        share *= ATTENTION.get(operation.kernel, 0.4)
+        share *= ATTENTION.get(operation.kernel.partition("/")[0], 0.4)
         if operation.shape is not None:  # heads are padded to a multiple of 32
             head = max(operation.shape[2], 1)
             share *= head / (ceil(head / 32) * 32)

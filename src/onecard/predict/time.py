@@ -319,7 +319,7 @@ def time_phase(phase: Phase, device: Device, runtime: str, factors: Factors | No
         timed.append(time_operation(operation, device, silicon, software))
         gaps += operation.launches * kernels.gap(device, silicon, operation.kernel, software.latency)
         traced = operation.kernel.partition("/")[0] in eager.KERNELS
-        host += operation.launches * software.host * (eager.HOST.get(phase.name, 1.0) if traced else 1.0)
+        host += operation.launches * software.host * (eager.host_share(phase.name, operation.kernel) if traced else 1.0)
         step = max(step, software.step_prefill if phase.name == "prefill" else software.step)
         spread = max(spread, software.spread_prefill if phase.name == "prefill" else software.spread)
     shares = {LAUNCHES: gaps}

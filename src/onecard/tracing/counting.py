@@ -10,10 +10,13 @@ from typing import Any
 import torch
 
 from onecard.core.cost import Operation
-from onecard.tracing.kernels import COMPUTE, GENERAL, NO_KERNEL, TABLE, Kernel
+from onecard.tracing.kernels import COMPUTE, GENERAL, LOOKING, NO_KERNEL, TABLE, Kernel
 
 Row = list[float]
 """[calls, flops, bytes read, bytes written, launches]"""
+
+AGAIN = "/again"
+"""behind the library of a kernel that a checkpoint starts again: from Python, not from the engine's C++ (predict/eager.py)"""
 
 TENSORS_A_LAUNCH = 100
 """a foreach kernel takes about this many tensors at once (110 for lists of depth 1, 36 for depth 4; the table of
@@ -46,9 +49,16 @@ class Counter:
         self.calls = 0
 
     def add(
-        self, phase: str, facts: Operators, args: Sequence[Any], kwargs: dict[str, Any], out: Any, device: str
+        self,
+        phase: str,
+        facts: Operators,
+        args: Sequence[Any],
+        kwargs: dict[str, Any],
+        out: Any,
+        device: str,
+        again: bool = False,
     ) -> None:
-        """One call. Bytes of a tensor that repeats itself by stride 0 are counted once."""
+        """One call. Bytes of a tensor that repeats itself by stride 0 are counted once. again: of a checkpointed forward pass."""
         kernel = facts.kernel
         if facts.name in NO_KERNEL:
             return
@@ -80,6 +90,8 @@ class Counter:
                 dtype = tensor.dtype
         if first is None and not written:
             return  # the host's own arithmetic
+        if facts.name in LOOKING:
+            read = written = 0
         launches = kernel.launches
         if facts.foreach:
             lists = max(1, sum(isinstance(a, list | tuple) for a in args))
@@ -91,7 +103,7 @@ class Counter:
             written = _bytes(args[0]) if isinstance(args[0], torch.Tensor) else 0
         work = kernel.formula(args, out) if kernel.formula is not None else None
         shape: Any = work.shape if work is not None else (read + written).bit_length()
-        key = (phase, facts.name, dtype, shape, crosses, _channels_last(kernel, first))
+        key = (phase, facts.name, dtype, shape, crosses, _channels_last(kernel, first), again)
         row = self.rows.get(key)
         if row is None:
             row = self.rows[key] = [0, 0, 0, 0, 0]
@@ -113,7 +125,7 @@ class Counter:
             row = [a - b for a, b in zip(row, before, strict=True)] if before else row
             if row[0] <= 0:
                 continue
-            _, name, dtype, shape, crosses, turned = key
+            _, name, dtype, shape, crosses, turned, again = key
             kernel = TABLE.get(name, GENERAL)
             kind = kernel.kind
             if phase == "optimizer" and kind == "elementwise":
@@ -124,7 +136,7 @@ class Counter:
             found.append(
                 Operation(
                     kind="copy" if crosses and kind != "host" else kind,
-                    kernel=kernel.library + ("/nhwc" if turned else ""),
+                    kernel=kernel.library + (AGAIN if again else "") + ("/nhwc" if turned else ""),
                     format=_format(dtype),
                     compute=compute,
                     flops=row[1],

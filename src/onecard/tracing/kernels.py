@@ -180,6 +180,9 @@ NO_KERNEL = frozenset(
 )
 """operators that allocate and compute nothing"""
 
+LOOKING = frozenset({"aten::_unsafe_view", "aten::_reshape_alias"})
+"""operators that look at their argument's memory, although their schema does not say so: the host calls them, no byte is moved"""
+
 COMPUTE = {
     torch.float16: "fp16",
     torch.bfloat16: "bf16",

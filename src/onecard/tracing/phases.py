@@ -75,6 +75,11 @@ class Phases:
                 return self._in_graph
         return ""
 
+    @property
+    def again(self) -> bool:
+        """Whether a checkpointed part of the forward pass is computed again, in Python, while the engine goes backward."""
+        return self._in_backward > 0 and bool(self._stack)
+
     def tag(self) -> None:
         """Categories of all parameters, gradients and optimizer states that are known now."""
         storages = self.storages

@@ -108,8 +108,8 @@ class Watcher:
             out = self._with_scratch(run, facts, function, types, args, kwargs)
         self._note(function, facts, args, out)
         if self.counter is not None:
-            phase = self.phases.phase if self.phases is not None else ""
-            self.counter.add(phase, facts, args, kwargs, out, self._device)
+            phase, again = (self.phases.phase, self.phases.again) if self.phases is not None else ("", False)
+            self.counter.add(phase, facts, args, kwargs, out, self._device, again)
         if values is not None:
             values.after(function, args, kwargs, out)
         return out

@@ -79,13 +79,17 @@ class Params4bit(metaclass=_Parameters):
         parameter.compress_statistics, parameter.quant_type = compress_statistics, quant_type
         parameter.quant_state, parameter.bnb_quantized = more.get("quant_state"), False
         module = more.get("module")
-        parameter.to = lambda *where, **how: _packed(parameter, parameter.data.to(*where, **how), module)
-        parameter.cuda = lambda *where, **how: _packed(parameter, parameter.data.cuda(*where, **how), module)
+        parameter.to = lambda *where, **how: _packed(parameter, "to", where, how, module)
+        parameter.cuda = lambda *where, **how: _packed(parameter, "cuda", where, how, module)
         return parameter
 
 
-def _packed(given: Any, data: torch.Tensor, module: Any) -> Any:
+def _packed(given: Any, move: str, where: tuple[Any, ...], how: dict[str, Any], module: Any) -> Any:
     """What a 4-bit parameter becomes when it comes to the card by itself: the whole matrix is free then."""
+    data = getattr(given.data, move)(*where, **how)
+    _let_go(given)
+    if getattr(given, "in_layer", False):
+        return data  # its layer comes along and quantises it
     if data.device.type != "cuda" or given.quant_state is not None:
         return nn.Parameter(data, requires_grad=False)
     packed, state = sys.modules["bitsandbytes"].functional.quantize_4bit(
@@ -97,6 +101,12 @@ def _packed(given: Any, data: torch.Tensor, module: Any) -> Any:
     if module is not None:
         module.quant_state = state
     return parameter
+
+
+def _let_go(parameter: Any) -> None:
+    """Its own ways to the card hold a parameter in a circle, in which it would outlive its last use."""
+    for name in ("to", "cuda"):
+        parameter.__dict__.pop(name, None)
 
 
 def _nothing(*arguments: Any, **options: Any) -> None: ...
@@ -151,12 +161,14 @@ def layers(bnb: Any) -> tuple[type[nn.Module], type[nn.Module]]:
                 packed, self.quant_state = bnb.functional.quantize_4bit(
                     self.weight.data, compress_statistics=double, quant_type=kind, quant_storage=self.quant_storage
                 )
+                _let_go(self.weight)
                 self.weight = nn.Parameter(packed, requires_grad=False)
             self.weight.compress_statistics, self.weight.quant_type = self._kind
             self.weight.quant_state = self.quant_state
             self.weight.bnb_quantized = self.quant_state is not None
 
         def _apply(self, function: Any, recurse: bool = True) -> Any:
+            self.weight.in_layer = True
             nn.Module._apply(self, function, recurse)
             self._quantize()
             return self
