@@ -2,15 +2,17 @@
 
 from collections.abc import Callable
 from itertools import groupby
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from rich.console import Console, ConsoleOptions, Group, RenderableType, RenderResult
-from rich.table import Table
 from rich.text import Text
 
 from onecard.core.plan import NO, OFFLOAD, Plan
 from onecard.core.units import GiB, show_rate, show_size
 from onecard.show.text import MARKS, STYLES, main_rate, rate_unit, short_settings
+
+if TYPE_CHECKING:
+    from rich.table import Table  # only for what has to fold
 
 HEADINGS = ("", "with", "peak of usable", "speed")
 RIGHT = (False, False, True, True)
@@ -43,7 +45,8 @@ class _Cases:
             headings = HEADINGS if not short else (*HEADINGS[:2], "peak", HEADINGS[3])
             widths = _widths([row for _, rows in groups for row in rows], headings)
             if sum(widths) + GAP * (len(widths) - 1) <= options.max_width:
-                break
+                yield _lines(groups, headings, widths)
+                return
         else:
             # Still too wide: the settings fold, and nothing else does.
             spare = options.max_width - (sum(widths) - widths[1] + GAP * (len(widths) - 1))
@@ -54,12 +57,33 @@ class _Cases:
             yield _table(rows, widths)
 
 
+def _lines(groups: list[tuple[str, list[_Row]]], headings: tuple[str, ...], widths: tuple[int, ...]) -> Text:
+    """All groups as one text, where nothing has to fold: a table of its own for each of them takes three times as long."""
+    text = Text()
+
+    def line(row: _Row, style: str) -> None:
+        text.append_text(row.case)
+        text.append(" " * (widths[0] - len(row.case) + GAP))
+        text.append(f"{row.settings:{widths[1]}}", "dim")
+        text.append(f"{'':{GAP}}{row.peak:>{widths[2]}}{'':{GAP}}{row.speed:>{widths[3]}}\n", style)
+
+    line(_Row(Text(headings[0]), *headings[1:]), "dim")
+    for title, rows in groups:
+        text.append(f"{title}\n", "bold underline")
+        for row in rows:
+            line(row, "")
+    text.right_crop()
+    return text
+
+
 def _widths(rows: list[_Row], headings: tuple[str, ...]) -> tuple[int, ...]:
     cells = [headings, *((row.case.plain, row.settings, row.peak, row.speed) for row in rows)]
     return tuple(max(map(len, column)) for column in zip(*cells, strict=True))
 
 
-def _table(rows: list[_Row], widths: tuple[int, ...], style: str = "") -> Table:
+def _table(rows: list[_Row], widths: tuple[int, ...], style: str = "") -> "Table":
+    from rich.table import Table
+
     table = Table.grid(padding=(0, GAP, 0, 0), pad_edge=False)
     for width, right in zip(widths, RIGHT, strict=True):
         table.add_column(width=width, justify="right" if right else "left", overflow="fold")
@@ -121,7 +145,9 @@ class _Sides:
                 break
         yield table
 
-    def _table(self, level: int) -> Table:
+    def _table(self, level: int) -> "Table":
+        from rich.table import Table
+
         table = Table(box=None, pad_edge=False, header_style="bold", padding=(0, GAP, 0, 0))
         table.add_column("")
         for card in self.answers:
