@@ -87,6 +87,7 @@ def test_a_step_that_failed_is_a_record_and_ends_no_bench(monkeypatch):
     assert failed.error and not failed.measurements
 
 
+@pytest.mark.slow
 def test_the_measuring_process_ends_with_the_one_that_asked(tmp_path):
     """Left alone, it would go on for a minute and disturb the next bench."""
     job = microbenchmarks.Job(device="cpu", threads=1, folder=str(tmp_path), steps=("copy",) * 50, seconds=60.0)

@@ -157,6 +157,7 @@ def test_damaged_checkpoints_stop_the_run_and_stay(run_workload, small):
     assert list((ran.folder / "checkpoints").glob("*.pt"))
 
 
+@pytest.mark.slow
 def test_no_disk_is_said_before_the_first_step(run_workload, small, monkeypatch):
     monkeypatch.setattr(shutil, "disk_usage", lambda _: shutil._ntuple_diskusage(100, 100, 0))
     ran = run_workload("classify-text", small)

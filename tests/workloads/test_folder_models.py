@@ -68,9 +68,8 @@ def test_a_folder_is_planned_trained_and_exported(run_workload, tmp_path, name, 
     assert again.parameters(2) == read_config((folder / "config.json").read_bytes(), "config.json").parameters(2)
 
 
-@pytest.mark.parametrize(
-    ("name", "family"), [pytest.param("translate", "marian", marks=pytest.mark.slow), ("summarise", "t5")]
-)
+@pytest.mark.parametrize(("name", "family"), [("translate", "marian"), ("summarise", "t5")])
+@pytest.mark.slow
 def test_without_pairs_a_trained_model_writes_from_the_file_and_learns_nothing(run_workload, tmp_path, name, family):
     rows = ROWS[name][1]
     folder = write_model(tmp_path / "model", family, [r[0] for r in rows])

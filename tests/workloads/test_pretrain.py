@@ -150,6 +150,7 @@ def test_damaged_checkpoints_stop_the_run_and_stay(run_workload, text):
     assert list((ran.folder / "checkpoints").glob("*.pt"))
 
 
+@pytest.mark.slow
 def test_no_disk_is_said_before_the_first_step(run_workload, text, monkeypatch):
     import shutil
 
