@@ -13,6 +13,9 @@ from onecard.core.ranges import Range, total
 PARTS = ("weights", "kv_cache", "activations", "gradients", "optimizer", "workspace", "context", "other")
 """The names of memory parts, in the order in which they are shown."""
 
+AGAIN = "/again"
+"""behind the library in an Operation's kernel: a checkpoint starts it again, from Python and not from the engine's C++"""
+
 CATEGORIES = ("weights", "gradients", "optimizer", "activations", "inputs", "workspace", "other")
 """What a traced storage is for."""
 

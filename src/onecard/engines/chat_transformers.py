@@ -2,7 +2,6 @@
 
 import statistics
 import time
-from contextlib import nullcontext
 from itertools import pairwise
 from typing import Any
 
@@ -78,7 +77,7 @@ def prove(model: Model, settings: Any, session: Session) -> None:
     ids = torch.randint(3, model.vocab - 1, (settings.batch, settings.prompt_tokens), device=session.device)
     count = max(2, settings.output_tokens)
     # bitsandbytes packs its matrices once more, for the processor's kernels, when they are first used
-    with heap.apart() if quant in QUANTISED else nullcontext(), session.phase("warm_up"):
+    with heap.apart(quant in QUANTISED), session.phase("warm_up"):
         _generate(net, ids[:, :8], 2)
     with session.phase("prefill"):
         read = repeated(session, "prefill", lambda: _generate(net, ids, 1)[0])

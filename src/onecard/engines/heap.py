@@ -26,8 +26,14 @@ def _set(threshold: int) -> None:
 
 
 @contextmanager
-def apart() -> Iterator[None]:
-    """Blocks above 128 KiB are mapped for themselves; afterwards as in any process that once freed a large block."""
+def apart(quantised: bool = True) -> Iterator[None]:
+    """Blocks above 128 KiB are mapped for themselves; afterwards as in any process that once freed a large block.
+
+    quantised: False where matrices stay as they come, which leaves no holes: then nothing is done.
+    """
+    if not quantised:
+        yield
+        return
     _set(_SMALL)
     try:
         yield

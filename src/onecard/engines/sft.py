@@ -75,7 +75,7 @@ def load_model(source: str, recipe: Recipe, device: str) -> Any:
     options: dict[str, Any] = {"dtype": dtype, "attn_implementation": recipe.attention, "device_map": {"": device}}
     if recipe.method == "qlora":
         options["quantization_config"] = nf4_config(recipe)
-    with heap.apart() if recipe.method == "qlora" else nullcontext():
+    with heap.apart(recipe.method == "qlora"):
         model = _loaded(AutoModelForCausalLM, source, **options)
     if recipe.method == "qlora" and device == "cpu":
         keep_trainable(model)

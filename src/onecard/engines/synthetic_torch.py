@@ -5,7 +5,6 @@ layer's full-precision matrix exists at any time, so that a card which holds the
 """
 
 from collections.abc import Iterator
-from contextlib import nullcontext
 from typing import Any
 
 from onecard.core.errors import BadSetting
@@ -62,7 +61,7 @@ def fill(model: Any, quant: str, dtype: Any, device: str) -> Iterator[tuple[int,
     tied = bool(getattr(model.config, "tie_word_embeddings", False))
     head = model.get_output_embeddings()
     done = 0
-    with heap.apart() if quant in QUANTISED else nullcontext():
+    with heap.apart(quant in QUANTISED):
         for name, module in list(model.named_modules()):
             if tied and module is head:
                 continue

@@ -1,7 +1,6 @@
 """A conversation on transformers: weights from a folder or the hub, answers streamed as they come."""
 
 import statistics
-from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -69,7 +68,7 @@ def _load(settings: Any, session: Session) -> tuple[Any, Any]:
     name = settings.model if Path(settings.model).exists() else _hub_id(settings.model)
     session.baseline()
     try:
-        with heap.apart() if packed is not None else nullcontext(), session.phase("load"):
+        with heap.apart(packed is not None), session.phase("load"):
             tokenizer = AutoTokenizer.from_pretrained(name)
             net = AutoModelForCausalLM.from_pretrained(
                 name, dtype=dtype, quantization_config=packed, device_map={"": torch.device(session.device)}

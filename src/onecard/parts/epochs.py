@@ -4,6 +4,7 @@ The rows of a step follow from (seed, step) alone: each epoch is a new shuffle o
 goes on with a smaller micro-batch, sees the same rows in the same order.
 """
 
+import random
 from functools import lru_cache
 
 import msgspec
@@ -43,8 +44,6 @@ class Epochs(msgspec.Struct, frozen=True, kw_only=True):
 
 @lru_cache(maxsize=2)
 def _shuffled(rows: int, seed: int, epoch: int) -> list[int]:
-    import random
-
     order = list(range(rows))
     random.Random(f"{seed} {epoch}").shuffle(order)
     return order
@@ -76,8 +75,6 @@ def held_rows(rows: int, share: float, most: int = HELD_OUT) -> int:
 
 def split(rows: int, share: float, seed: int, most: int = HELD_OUT) -> tuple[list[int], list[int]]:
     """(train, held out): indices; at least one of each where there are two rows."""
-    import random
-
     order = list(range(rows))
     random.Random(f"split {seed}").shuffle(order)
     held = held_rows(rows, share, most)

@@ -28,7 +28,7 @@ class Graph:
 
     def _new(self, size: int, sources: tuple[int | None, ...], overwrites: bool, origin: int) -> int:
         self.size.append(-(-size // self.alignment) * self.alignment)
-        self.sources.append(tuple([s for s in sources if s is not None]) if None in sources else sources)  # type: ignore[arg-type]
+        self.sources.append(tuple([s for s in sources if s is not None]))
         self.overwrites.append(overwrites)
         self.origin.append(origin)
         return len(self.size) - 1

@@ -7,7 +7,6 @@ copied to the device one at a time when a prompt is read (op offload), so they e
 """
 
 import re
-from itertools import repeat
 from typing import NamedTuple
 
 from onecard.core.cost import Part
@@ -131,7 +130,7 @@ def _sizes(model: Model, quant: str) -> _Sizes:
             each_largest = max(each_largest, size)
             repacked += size * layers * (repacks and types in REPACKED)
             continue
-        for tensor, type in zip(group.tensors, repeat(types) if isinstance(types, str) else types, strict=False):
+        for tensor, type in group.typed(types):
             layer, size, padded_size = tensor.layer, tensor_bytes(type, one.shape), cuda_bytes(type, one.shape)
             if repacks and type in REPACKED:
                 repacked += size

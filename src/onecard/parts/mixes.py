@@ -6,7 +6,9 @@ bits, as does the down projection of the first and last eighth of the layers and
 What is not a matrix ending in ".weight", norms, routers and convolutions stay as they are.
 """
 
+from collections.abc import Iterator
 from functools import cache
+from itertools import repeat
 from typing import Any, NamedTuple
 
 import msgspec
@@ -53,9 +55,7 @@ def gguf_types(model: Model, mix: str) -> dict[str, str]:
         return dict(model.tensor_types)
     result: dict[str, str] = {}
     for group, types in zip(alike(model), types_alike(model, mix), strict=True):
-        result.update(
-            dict.fromkeys(group.names, types) if isinstance(types, str) else zip(group.names, types, strict=True)
-        )
+        result.update((tensor.name, type) for tensor, type in group.typed(types))
     return result
 
 
@@ -64,9 +64,12 @@ class Alike(NamedTuple):
 
     kind: "_Kind"
     tensors: tuple[Tensor, ...]
-    names: tuple[str, ...]
     everywhere: bool
     """one in each layer"""
+
+    def typed(self, types: str | tuple[str, ...]) -> Iterator[tuple[Tensor, str]]:
+        """Each tensor with its type; types: that of all, or one for each."""
+        return zip(self.tensors, repeat(types) if isinstance(types, str) else types, strict=False)
 
 
 @per_model
@@ -80,7 +83,6 @@ def alike(model: Model) -> tuple[Alike, ...]:
         Alike(
             _kind(tail),
             tuple(group),
-            tuple([tensor.name for tensor in group]),
             len(group) == model.layers and [tensor.layer for tensor in group] == layers,
         )
         for (tail, _, _), group in found.items()
@@ -93,9 +95,9 @@ def types_alike(model: Model, mix: str) -> tuple[str | tuple[str, ...], ...]:
     groups = alike(model)
     if model.tensor_types:
         own = model.tensor_types
-        return tuple(tuple([own[name] for name in group.names]) for group in groups)
+        return tuple(tuple([own[tensor.name] for tensor in group.tensors]) for group in groups)
     mix = known_mix(mix)
-    tied = not any(group.names[0] == "output.weight" for group in groups)
+    tied = not any(group.tensors[0].name == "output.weight" for group in groups)
     result: list[Any] = []
     in_turn: list[tuple[int, int, Tensor, _Kind]] = []
     for place, group in enumerate(groups):

@@ -5,7 +5,7 @@ step. Norms and biases are thousands of times smaller than matrices and are coun
 """
 
 import re
-from itertools import accumulate, repeat
+from itertools import accumulate
 from typing import NamedTuple
 
 from onecard.core.model import Model
@@ -69,7 +69,7 @@ def _groups(model: Model, engine: str, quant: str) -> dict[tuple[int, int, str, 
         count = shape[2] if len(shape) > 2 else 1
         role = "head" if head else "expert" if one.role == "expert" else "body"
         plain = None if types else _stored(one, quant, head, k, n, count)
-        for tensor, type in zip(group.tensors, repeat(types) if isinstance(types, str) else types, strict=False):
+        for tensor, type in group.typed(types):
             format, size = plain or (type, float(tensor_bytes(type, shape)))
             key = (n, k, format, role)
             if key not in groups:

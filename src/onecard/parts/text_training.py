@@ -12,6 +12,7 @@ from onecard.core.ranges import Range
 from onecard.parts.gpt import WORKSPACE
 from onecard.parts.optimizer import state_bytes, step_operation
 from onecard.parts.text_nets import DECODERS, ENCODERS, TextNet
+from onecard.parts.training import Moment
 
 
 class TextStep(msgspec.Struct, frozen=True, kw_only=True):
@@ -108,14 +109,6 @@ def random_numbers(step: TextStep) -> float:
     return (outputs + scores) * (2 if step.checkpointing else 1)
 
 
-class Moment(msgspec.Struct, frozen=True, kw_only=True):
-    """The highest point of the step, in bytes."""
-
-    activations: float
-    gradients: float
-    where: str
-
-
 def peak_moment(step: TextStep) -> Moment:
     """The loss (all activations, casts of the weights), or the end of the backward pass (all gradients)."""
     n = step.net
@@ -154,7 +147,7 @@ def peak_moment(step: TextStep) -> Moment:
         ),
         Moment(activations=table if started else 0.0, gradients=full, where="optimizer"),
     ]
-    return max(moments, key=lambda m: m.activations + m.gradients)
+    return max(moments, key=lambda m: m.bytes)
 
 
 def operations(step: TextStep, *, rows: float, train: bool = True) -> list[Operation]:

@@ -12,7 +12,7 @@ Shares are of published peaks; benchmarks/fit_eager.py prints their errors on th
 
 from math import ceil
 
-from onecard.core.cost import Operation
+from onecard.core.cost import AGAIN, Operation
 from onecard.core.device import Device
 from onecard.predict import kernels
 from onecard.predict.kernels import Silicon
@@ -44,8 +44,6 @@ STREAM = {"elementwise": 0.92, "optimizer": 0.88, "copy": 0.88, "embedding": 0.6
 """share of DRAM streaming (Silicon.dram is on top)"""
 PIPELINE = 32.0
 """length of the sum over k at which a tile's loop reaches half of its rate: filling and draining take as long"""
-AGAIN = "/again"
-"""in the kernel's name, where a checkpoint computes a part of the forward pass again: Python starts it, also going backward"""
 HOST = {"backward": 0.4, "optimizer": 0.5}
 """host's time per kernel relative to a forward pass in Python: the engine of autograd runs in C++, optimizers loop over lists"""
 TILES = ((128, 256, 1.0), (128, 128, 0.95), (64, 128, 0.85), (64, 64, 0.7))

@@ -9,14 +9,11 @@ from typing import Any
 
 import torch
 
-from onecard.core.cost import Operation
+from onecard.core.cost import AGAIN, Operation
 from onecard.tracing.kernels import COMPUTE, GENERAL, LOOKING, NO_KERNEL, TABLE, Kernel
 
 Row = list[float]
 """[calls, flops, bytes read, bytes written, launches]"""
-
-AGAIN = "/again"
-"""behind the library of a kernel that a checkpoint starts again: from Python, not from the engine's C++ (predict/eager.py)"""
 
 TENSORS_A_LAUNCH = 100
 """a foreach kernel takes about this many tensors at once (110 for lists of depth 1, 36 for depth 4; the table of

@@ -10,6 +10,7 @@ arguments itself, or a view of one.
 """
 
 from collections.abc import Callable
+from functools import cache
 from typing import Any, NamedTuple
 
 import torch
@@ -59,7 +60,7 @@ class Output(NamedTuple):
     offset: int = 0
     dtype: torch.dtype = torch.float32
     device: torch.device | None = None
-    attributes: dict[str, Any] = {}  # noqa: RUF012
+    attributes: tuple[tuple[str, Any], ...] = ()
     value: int | None = None
     """no tensor but this"""
 
@@ -79,20 +80,16 @@ class Remembered:
         self.mode = mode
         self.known: dict[tuple[Any, ...], Answer | None] = {}
         """None: has to be asked each time"""
-        self._silent: dict[Any, bool] = {}
 
     def run(self, function: Any, types: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         """What `mode.dispatch` returns."""
-        silent = self._silent.get(function)
-        if silent is None:
-            silent = self._silent[function] = _silent(function)
-        if silent:
-            return None
         key: list[Any] = [function, torch.get_default_dtype(), torch.is_inference_mode_enabled()]
         tensors: list[FakeTensor] = []
         told = _describe(args, key, tensors, self.mode) and _describe_named(kwargs, key)
         if not told or not (tensors or kwargs.get("device")):
             return self.mode.dispatch(function, types, args, kwargs)
+        if _silent(function):
+            return None
         question = tuple(key)
         if question in self.known:
             answer = self.known[question]
@@ -104,6 +101,7 @@ class Remembered:
         return out
 
 
+@cache
 def _silent(function: Any) -> bool:
     """A foreach operator that writes into its arguments returns nothing; the fake mode would take it apart, tensor by tensor."""
     schema = getattr(function, "_schema", None)
@@ -179,7 +177,7 @@ def _output(
     for number, tensor in enumerate(tensors):
         if tensor is result:
             return Output(argument=number, itself=True)
-    held = dict(result.__dict__)
+    held = result.__dict__
     plain = result.dtype in PLAIN and result.layout is torch.strided and not result.requires_grad
     if not plain or held.get("constant") is not None or any(held.get(memo) is not None for memo in MEMOS):
         return None
@@ -193,7 +191,7 @@ def _output(
         offset=result.storage_offset(),
         dtype=result.dtype,
         device=result.fake_device,
-        attributes=held,
+        attributes=tuple(held.items()),
     )
 
 

@@ -147,6 +147,8 @@ def _part(name: str, size: int) -> Part:
 def _widened(parts: tuple[Part, ...], guessed: int) -> tuple[Part, ...]:
     """Scratch that rests on a guess may be absent, or twice as large."""
     size = sum(p.bytes.likely for p in parts if p.name == "workspace")
+    if not size:
+        return parts  # none of it is there when most is alive
     workspace = Range(low=max(0, size - guessed), likely=size, high=size + guessed)
     others = tuple(p for p in parts if p.name != "workspace")
     return (*others, Part(name="workspace", bytes=workspace, basis="guess"))

@@ -1,7 +1,7 @@
 """TRL's loss, whose Triton kernels no fake tensor can pass through.
 
 Symptom without it: where PyTorch has no Triton (builds for the CPU) the loss is folded by plain operators, seven fp32 tensors as large
-as a tile of the logits, and a fine-tuning step of a small model seems to need a fifth more; where it has, a kernel is
+as a tile of the logits, and a fine-tuning step of a small model seems to need a quarter more; where it has, a kernel is
 started on tensors without an address. Written for trl.kernels.chunked_logprob of 1.16.
 """
 
